@@ -1,0 +1,25 @@
+"""What the service is told: plain data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import field, frozen
+
+from fedproxy.config.home import service_dir
+
+
+@frozen
+class ServiceConfig:
+    """One embedded service: loopback only unless told otherwise."""
+
+    directory: Path = field(factory=service_dir)
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: a free port; the chosen one is written to ``service.json``."""
+    zmq_port: int = 0
+    payload_limit_bytes: int = 10 * 1024 * 1024
+    """Largest inline argument or result. Larger ones travel through stores."""
+    retention_s: float = 14 * 24 * 3600.0
+    heartbeat_period_s: float = 30.0
+    heartbeat_grace: int = 3

@@ -1,0 +1,205 @@
+"""Every error that fedproxy raises, in one tree.
+
+::
+
+    FedproxyError
+    ├── ConfigError
+    ├── SerializationError
+    │   └── FrameError                  bytes that are truncated, corrupted or not ours
+    ├── StoreError
+    │   ├── InvalidKeyError
+    │   ├── DataLostError               (also LookupError) evicted, expired or never there
+    │   ├── StoreUnavailableError       server dead, wrong address, wrong password
+    │   ├── StoreFullError
+    │   ├── StoreClosedError
+    │   └── MissingExtraError           (also ImportError) an optional dependency is not installed
+    ├── ProxyResolveError
+    ├── ServiceError
+    │   ├── ServiceUnavailableError     not running or not reachable
+    │   ├── AuthenticationError
+    │   ├── NotFoundError               (also LookupError)
+    │   │   ├── UnknownEndpointError
+    │   │   └── UnknownTaskError
+    │   ├── ConflictError               an idempotency key was used for another body
+    │   ├── PayloadTooLargeError
+    │   ├── ServiceFullError            the service's disk is full; nothing was accepted
+    │   └── ProtocolError
+    │       └── VersionMismatchError
+    ├── EndpointError
+    │   ├── EndpointOfflineError
+    │   └── EndpointInUseError          another agent serves this endpoint
+    └── TaskError
+        ├── TaskFailedError             the function raised what could not be sent back as it was
+        ├── TaskLostError               may have started on a worker or machine that was lost
+        ├── TaskCancelledError          (also concurrent.futures.CancelledError)
+        ├── TaskExpiredError            (also TimeoutError) deadline or walltime passed
+        └── TaskDeadError               killed its worker too often
+
+A message says what failed, where, and what to try.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+
+
+class FedproxyError(Exception):
+    """Root of all errors raised by fedproxy."""
+
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+
+def _rebuild(kind: type[FedproxyError], args: tuple[object, ...], state: dict[str, object]) -> FedproxyError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigError(FedproxyError):
+    """A configuration value is missing or wrong."""
+
+
+class SerializationError(FedproxyError):
+    """An object could not be turned into bytes, or bytes into an object."""
+
+
+class FrameError(SerializationError):
+    """Bytes are truncated, corrupted, too large, or were not written by fedproxy."""
+
+
+class StoreError(FedproxyError):
+    """A store could not do what was asked. Carries ``key``, ``store`` and ``site`` where known."""
+
+    def __init__(
+        self, message: str = "", *, key: str | None = None, store: str | None = None,
+        site: str | None = None, hint: str | None = None,
+    ) -> None:
+        where = ", ".join(f"{name} {value!r}" for name, value in (("key", key), ("store", store), ("site", site)) if value)
+        super().__init__(f"{message} [{where}]" if where else message, hint=hint)
+        self.key, self.store, self.site = key, store, site
+
+
+class InvalidKeyError(StoreError, ValueError):
+    """A key that no store accepts (empty, with ``/`` or NUL, too long)."""
+
+
+class DataLostError(StoreError, LookupError):
+    """The object is not there: evicted, expired, or lost with its store."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store's server or folder cannot be reached or refuses us."""
+
+
+class StoreFullError(StoreError):
+    """No room left in the store; nothing was written."""
+
+
+class StoreClosedError(StoreError):
+    """The store was closed."""
+
+
+class MissingExtraError(StoreError, ImportError):
+    """An optional dependency is needed; the message names the extra to install."""
+
+
+class ProxyResolveError(FedproxyError):
+    """A proxy could not be resolved. ``__cause__`` says why; a later attempt may succeed."""
+
+
+class ServiceError(FedproxyError):
+    """The service refused a request or failed."""
+
+
+class ServiceUnavailableError(ServiceError):
+    """The service is not running or cannot be reached."""
+
+
+class AuthenticationError(ServiceError):
+    """No token, or one that the service does not accept."""
+
+
+class NotFoundError(ServiceError, LookupError):
+    """Not there, or not yours."""
+
+
+class UnknownEndpointError(NotFoundError):
+    """No endpoint of that name or id is registered for this user."""
+
+
+class UnknownTaskError(NotFoundError):
+    """No task of that id belongs to this user."""
+
+
+class ConflictError(ServiceError):
+    """The idempotency key was already used for a different body."""
+
+
+class PayloadTooLargeError(ServiceError, ValueError):
+    """A payload is over the inline limit and no store could carry it."""
+
+
+class ServiceFullError(ServiceError):
+    """The service cannot store more (disk full, quota). Nothing was accepted; retry later."""
+
+
+class ProtocolError(ServiceError):
+    """A message that is not understood."""
+
+
+class VersionMismatchError(ProtocolError):
+    """Peers speak protocol versions that do not work together; the message says which to upgrade."""
+
+
+class EndpointError(FedproxyError):
+    """Something is wrong with an endpoint."""
+
+
+class EndpointOfflineError(EndpointError):
+    """The endpoint's agent is not connected and ``on_offline='fail'`` was asked for."""
+
+
+class EndpointInUseError(EndpointError):
+    """Another agent already serves this endpoint."""
+
+
+class EndpointOfflineWarning(UserWarning):
+    """The endpoint's agent is not connected: the task waits in the queue."""
+
+
+class TaskError(FedproxyError):
+    """A task ended without a value. Carries ``task_id``."""
+
+    def __init__(self, message: str = "", *, task_id: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.task_id = task_id
+
+
+class TaskFailedError(TaskError):
+    """The function raised an exception that could not be sent back as it was; the message carries its text."""
+
+
+class TaskLostError(TaskError):
+    """The task may have started on a worker or machine that was lost, so it was not run again."""
+
+
+class TaskCancelledError(TaskError, CancelledError):
+    """The task was cancelled."""
+
+
+class TaskExpiredError(TaskError, TimeoutError):
+    """The task's deadline or walltime passed."""
+
+
+class TaskDeadError(TaskError):
+    """The task killed its worker too often and is kept aside."""
