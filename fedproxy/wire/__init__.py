@@ -1,1 +1,1 @@
-
+"""Bytes between machines: one ZeroMQ channel, one REST client."""

@@ -1,0 +1,260 @@
+"""Every message between client, service and endpoint. Frozen; encoded by `codec`; never pickled.
+
+Payload bytes travel behind a message, in the order of the ``size`` fields inside it: each hop reads the message and passes the bytes through.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+# ---------------------------------------------------------------- what is to be done
+
+
+@frozen
+class Spec:
+    """All that calls of one kind share. Encoded once by the client, named by its hash."""
+
+    function: bytes
+    endpoint: str
+    name: str = ""
+    """The function's name, for people."""
+    retries: int = 0
+    """Runs again after an exception, at most so often."""
+    retries_on_loss: int = 0
+    walltime_s: float | None = None
+    result_stores: tuple[str, ...] = ()
+    """Store URLs that the client can read, fastest first."""
+    threshold_bytes: int = 65536
+    """A result larger than this is put in the first of ``result_stores`` that the worker can write."""
+    payload_limit_bytes: int = 10 * 1024 * 1024
+    on_offline: str = "queue"
+    python: str = ""
+
+
+@frozen
+class Item:
+    """One invocation, as the client submits it. Its arguments follow the message."""
+
+    id: bytes
+    spec: bytes
+    size: int
+    created: float = 0.0
+    """The client's clock, seconds since the epoch: only ever shown, never compared."""
+    key: str | None = None
+    """Idempotency key chosen by the user; without it the id is the key."""
+
+
+@frozen
+class Blob:
+    """A function body that follows the message."""
+
+    hash: bytes
+    size: int
+
+
+@frozen
+class Submit:
+    """Client → service. Bodies: functions, then the arguments of each item."""
+
+    group: str
+    specs: dict[bytes, bytes]
+    functions: tuple[Blob, ...]
+    items: tuple[Item, ...]
+
+
+@frozen
+class Rejected:
+    """One item of a batch that was not accepted, and why."""
+
+    id: bytes
+    error: str
+    message: str
+
+
+@frozen
+class SubmitAck:
+    """Service → client, after the commit: all items but the rejected are durable."""
+
+    rejected: tuple[Rejected, ...] = ()
+    same_as: dict[bytes, bytes] = {}
+    """Submitted id → id of the task that already has this idempotency key."""
+    offline: tuple[str, ...] = ()
+    unknown: tuple[bytes, ...] = ()
+    """Specs or functions that the service does not have: send them along and try again. Nothing was accepted."""
+
+
+@frozen
+class Done:
+    """One finished task, as the client sees it. Its body follows the message."""
+
+    id: bytes
+    state: int
+    size: int
+    attempt: int = 0
+    times: tuple[float, ...] = ()
+    """See `timeline`."""
+    moved: tuple[int, int] = (0, 0)
+    """Bytes that the worker read from and wrote to stores."""
+
+
+@frozen
+class Finished:
+    """Service → client, pushed. A client that reconnects asks for all that ended after ``cursor``."""
+
+    cursor: int
+    items: tuple[Done, ...]
+
+
+# ---------------------------------------------------------------- service ↔ endpoint
+
+
+@frozen
+class Hello:
+    """Endpoint → service: who I am and what I hold."""
+
+    endpoint: str
+    incarnation: str
+    """New for every agent process."""
+    journal: str
+    """The same for as long as the agent's journal is."""
+    boot: str
+    """The machine's boot id: a journal read after a crash of the machine may miss its unflushed tail."""
+    versions: tuple[int, ...]
+    credit: int
+    holding: tuple[tuple[bytes, int], ...] = ()
+    """(task id, attempt) of all that is neither finished nor acknowledged."""
+    python: str = ""
+    release: str = ""
+
+
+@frozen
+class Welcome:
+    """Service → endpoint: the session is open."""
+
+    epoch: int
+    heartbeat_period_s: float
+    heartbeat_grace: int
+
+
+@frozen
+class Refused:
+    """Service → endpoint: no session, and why."""
+
+    error: str
+    message: str
+
+
+@frozen
+class Task:
+    """One attempt of a task, as the endpoint gets it. Its arguments follow the message."""
+
+    id: bytes
+    spec: bytes
+    attempt: int
+    size: int
+
+
+@frozen
+class Tasks:
+    """Service → endpoint. Bodies: functions, then arguments."""
+
+    specs: dict[bytes, bytes]
+    functions: tuple[Blob, ...]
+    items: tuple[Task, ...]
+
+
+@frozen
+class Received:
+    """Endpoint → service: these are in the journal, on disk."""
+
+    ids: tuple[bytes, ...]
+
+
+@frozen
+class Outcome:
+    """How one attempt ended. Its body follows: a frame, or UTF-8 text where the state has no value."""
+
+    id: bytes
+    attempt: int
+    state: int
+    size: int
+    times: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """Received by the agent, started, ended, left the agent; the endpoint's clock."""
+    moved: tuple[int, int] = (0, 0)
+    started: bool = True
+    """False: certainly never started (so it may always be sent again)."""
+
+
+@frozen
+class Results:
+    """Endpoint → service; worker → agent."""
+
+    items: tuple[Outcome, ...]
+
+
+@frozen
+class ResultAcks:
+    """Service → endpoint, after the commit: these results may be dropped."""
+
+    ids: tuple[bytes, ...]
+
+
+@frozen
+class Need:
+    """Endpoint → service: I hold tasks but not these specs or functions."""
+
+    specs: tuple[bytes, ...]
+    functions: tuple[bytes, ...]
+
+
+@frozen
+class Catalog:
+    """Service → endpoint; agent → worker: specs, and functions as bodies."""
+
+    specs: dict[bytes, bytes]
+    functions: tuple[Blob, ...]
+
+
+@frozen
+class Cancel:
+    """Service → endpoint: stop these if they are not finished."""
+
+    ids: tuple[bytes, ...]
+
+
+@frozen
+class Heartbeat:
+    """Both ways. The endpoint says how it is; the service echoes ``sent``."""
+
+    sent: float
+    credit: int = 0
+    workers: int = 0
+    idle: int = 0
+    queued: int = 0
+
+
+@frozen
+class Goodbye:
+    """Endpoint → service: stopping on purpose; what I still hold is in my journal."""
+
+    reason: str = ""
+
+
+@frozen
+class Reset:
+    """Service → endpoint: I do not know this session; say hello again."""
+
+
+@frozen
+class Run:
+    """Agent → worker: tasks to run in this order. Arguments follow."""
+
+    items: tuple[Task, ...]
+
+
+@frozen
+class Ready:
+    """Worker → agent: started and imported."""
+
+    pid: int
+    python: str

@@ -1,0 +1,148 @@
+"""One REST client: requests, with fedproxy's errors and one connection for each thread.
+
+The hot path (a batch of tasks) prepares its request once and sends it through the adapter, which skips what requests does for a browser: cookies,
+redirects, environment look-ups. Everything else is ordinary requests.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+
+from fedproxy import errors
+from fedproxy.protocol.codec import Buffer
+
+_BY_STATUS: dict[int, type[errors.ServiceError]] = {
+    401: errors.AuthenticationError, 403: errors.AuthenticationError, 404: errors.NotFoundError, 409: errors.ConflictError,
+    413: errors.PayloadTooLargeError, 507: errors.ServiceFullError,
+}
+START_HINT = "start it with `fedproxy up`, or set FEDPROXY_SERVICE_URL"
+BINARY = "application/vnd.fedproxy"
+
+
+class RestClient:
+    """Requests to one service as one user. Thread-safe: each thread has its own connection."""
+
+    def __init__(self, url: str, token: str, *, timeout_s: float = 60.0) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+        self._timeout_s = timeout_s
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"RestClient({self.url!r})"
+
+    def json(self, method: str, path: str, body: object = None, *, timeout_s: float | None = None) -> Any:
+        """One request with a JSON answer.
+
+        Raises:
+            ServiceUnavailableError: the service cannot be reached.
+            ServiceError: it answered with an error; the subclass says which.
+        """
+        return self._checked(self._request(method, path, timeout_s, json=body)).json()
+
+    def binary(self, method: str, path: str, data: Buffer | None = None) -> bytes:
+        """One request with a binary body and answer. Raises as `json`."""
+        return self._checked(self._request(method, path, None, data=data, headers={"Content-Type": BINARY})).content
+
+    def post_parts(self, path: str, parts: Sequence[Buffer], *, timeout_s: float | None = None) -> bytes:
+        """POST binary parts on the short path and return the answer's body. Raises as `json`."""
+        session = self._session()
+        body: Buffer = b"".join(parts) if len(parts) > 1 else parts[0]
+        request = self._prepared(path)
+        request.headers["Content-Length"] = str(len(body))
+        request.body = body  # type: ignore[assignment]
+        adapter = session.get_adapter(self.url)
+        try:
+            response = adapter.send(request, timeout=timeout_s or self._timeout_s, verify=True)
+            return self._checked(response).content
+        except (requests.RequestException, HTTPError, OSError) as exc:
+            raise self._unavailable(exc) from exc
+
+    def stream(self, path: str, *, silence_s: float) -> Iterator[bytes]:
+        """The answer's body as it arrives; ends when the service closes it. ``silence_s`` without a byte is an error. Raises as `json`."""
+        session = self._session()
+        try:
+            response = session.get(self.url + path, stream=True, timeout=(10.0, silence_s))
+            self._checked(response)
+            with response:
+                yield from response.raw.read_chunked()
+        except (requests.RequestException, HTTPError, OSError) as exc:
+            raise self._unavailable(exc) from exc
+
+    def close(self) -> None:
+        """Close every connection. Idempotent."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, []
+        for session in sessions:
+            session.close()
+
+    def _request(self, method: str, path: str, timeout_s: float | None, **options: Any) -> requests.Response:
+        try:
+            return self._session().request(method, self.url + path, timeout=timeout_s or self._timeout_s, **options)
+        except requests.RequestException as exc:
+            raise self._unavailable(exc) from exc
+
+    def _unavailable(self, exc: Exception) -> errors.ServiceUnavailableError:
+        return errors.ServiceUnavailableError(f"no service at {self.url}: {_cause(exc)}", hint=START_HINT)
+
+    def _prepared(self, path: str) -> requests.PreparedRequest:
+        cached: dict[str, requests.PreparedRequest] = self._local.__dict__.setdefault("prepared", {})
+        request = cached.get(path)
+        if request is None:
+            request = self._session().prepare_request(requests.Request("POST", self.url + path, headers={"Content-Type": BINARY}))
+            cached[path] = request
+        return request
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.headers["Authorization"] = f"Bearer {self._token}"
+            session.headers["Accept-Encoding"] = "identity"
+            if self.url.startswith("http://127.") or self.url.startswith("http://localhost"):
+                session.trust_env = False  # no proxy for loopback, no netrc look-up on every request
+            session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=4))
+            session.mount("https://", HTTPAdapter(pool_connections=1, pool_maxsize=4))
+            self._local.session = session
+            with self._lock:
+                self._sessions.append(session)
+        return session
+
+    @staticmethod
+    def _checked(response: requests.Response) -> requests.Response:
+        if response.status_code < 400:
+            return response
+        raise _error(response)
+
+
+def _cause(exc: BaseException) -> str:
+    """The innermost reason: requests wraps urllib3, which wraps the operating system."""
+    while True:
+        inner = exc.__cause__ or exc.__context__ or next((a for a in exc.args if isinstance(a, BaseException)), None)
+        inner = inner or getattr(exc, "reason", None)
+        if not isinstance(inner, BaseException):
+            return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+        exc = inner
+
+
+def _error(response: requests.Response) -> errors.ServiceError:
+    """The service's own error where it names one of ours; otherwise by status."""
+    kind: type[errors.ServiceError] = _BY_STATUS.get(response.status_code, errors.ServiceError)
+    message, hint = f"the service answered {response.status_code}", None
+    try:
+        body = response.json()
+        named = getattr(errors, str(body.get("error")), None)
+        if isinstance(named, type) and issubclass(named, errors.ServiceError):
+            kind = named
+        message, hint = str(body.get("message") or message), body.get("hint")
+    except (ValueError, AttributeError):
+        pass
+    return kind(message, hint=hint)
