@@ -1,1 +1,1 @@
-
+"""Objects over connectors."""

@@ -1,1 +1,1 @@
-
+"""One module per store technology. ``registry`` makes them from URLs."""
