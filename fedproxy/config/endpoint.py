@@ -27,7 +27,10 @@ class Heartbeat:
 
 @frozen
 class EndpointConfig:
-    """One endpoint. ``stores`` are store URLs, fastest first; empty means shared memory, then files, under its own folder."""
+    """One endpoint.
+
+    ``stores`` are store URLs, fastest first; empty means shared memory, then files, under its own folder.
+    """
 
     name: str
     display_name: str = ""

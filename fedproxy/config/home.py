@@ -1,4 +1,4 @@
-"""fedproxy's folder: ``FEDPROXY_HOME``, or ``~/.fedproxy``. Everything in it is private to the user (0700, files 0600)."""
+"""fedproxy's folder: ``FEDPROXY_HOME``, or ``~/.fedproxy``. All in it is private to the user (0700, files 0600)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,133 @@
+"""The configuration files in fedproxy's folder: read, written and settled with flags and environment.
+
+``endpoints/NAME/config.yaml`` uses the keys that Globus Compute users know, ``service/config.yaml`` the fields of
+``ServiceConfig``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedproxy.config.endpoint import EndpointConfig
+from fedproxy.config.home import endpoint_dir, home, private_dir, service_dir, write_private
+from fedproxy.config.located import KeyPath, read_located
+from fedproxy.config.service import ServiceConfig
+from fedproxy.config.settle import Settled, Sources, settle
+from fedproxy.errors import ConfigError
+
+CONFIG_FILE = "config.yaml"
+
+ENDPOINT_ALIASES: Mapping[KeyPath, KeyPath] = {
+    ("heartbeat_period",): ("heartbeat", "period_s"),
+    ("heartbeat_threshold",): ("heartbeat", "grace"),
+    ("engine", "max_workers_per_node"): ("engine", "max_workers"),
+}
+
+ENDPOINT_TEMPLATE = """\
+# Endpoint {name}. Every key may be left out; FEDPROXY_ENDPOINT_... variables and command-line flags win over this file.
+display_name: {display_name}
+{site}
+engine:
+  type: local              # warm worker processes on this node
+{workers}
+{stores}
+# proxy_threshold_bytes: 65536   # larger results become proxies: they stay in the site's stores
+# heartbeat:
+#   period_s: 30
+#   grace: 3               # silent for period_s * grace: lost
+# service_url: ""          # empty: the local service
+"""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def check_name(name: str) -> str:
+    """``name``, if it may name an endpoint (and so its folder)."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot name an endpoint", hint="use up to 63 letters, digits, dots, dashes and underscores"
+        )
+    return name
+
+
+def endpoint_names() -> list[str]:
+    """The endpoints configured in this home, sorted."""
+    return sorted(path.parent.name for path in (home() / "endpoints").glob(f"*/{CONFIG_FILE}"))
+
+
+def load_endpoint(
+    name: str, *, flags: Mapping[KeyPath, object] | None = None, env: Mapping[str, str] | None = None
+) -> Settled[EndpointConfig]:
+    """The configuration of the endpoint ``name``.
+
+    Raises:
+        ConfigError: not configured, or a value is wrong (with its line).
+    """
+    path = endpoint_dir(check_name(name)) / CONFIG_FILE
+    if not path.exists():
+        raise ConfigError(f"endpoint {name!r} is not configured", hint=f"fedproxy endpoint configure {name}")
+    sources = Sources(
+        flags=flags or {}, env=os.environ if env is None else env, prefix="FEDPROXY_ENDPOINT_",
+        file=read_located(path), aliases=ENDPOINT_ALIASES,
+    )
+    settled = settle(EndpointConfig, sources, fixed={"name": name})
+    engine = settled.value.engine
+    if engine.type != "local":
+        where = settled.origins[("engine", "type")]
+        raise ConfigError(f"{where}: engine.type: unknown engine {engine.type!r}", hint="known engines: local")
+    if engine.max_workers < 1:
+        raise ConfigError(f"{settled.origins[('engine', 'max_workers')]}: engine.max_workers: at least 1 is needed")
+    return settled
+
+
+def write_endpoint(
+    name: str, *, site: str = "", workers: int | None = None, stores: tuple[str, ...] = (), display_name: str = "",
+    replace: bool = False,
+) -> Path:
+    """Write the endpoint's ``config.yaml`` (0600), commented, and return its path.
+
+    Raises:
+        ConfigError: it is there already and ``replace`` is false, or the folder cannot be written.
+    """
+    path = private_dir(endpoint_dir(check_name(name))) / CONFIG_FILE
+    if path.exists() and not replace:
+        raise ConfigError(f"endpoint {name!r} is configured already: {path}", hint="edit it, or start afresh: --force")
+    listed = "".join(f"\n  - {_quoted(url)}" for url in stores)
+    text = ENDPOINT_TEMPLATE.format(
+        name=name, display_name=_quoted(display_name or name),
+        site=f"site: {_quoted(site)}" if site else "# site: my-machine        # machines that share stores",
+        workers=f"  max_workers: {workers}" if workers else "  # max_workers: 8         # default: one per CPU",
+        stores=f"stores:{listed}" if stores else "# stores: []               # default: shared memory, then files",
+    )
+    write_private(path, text.encode())
+    return path
+
+
+def load_service(
+    *, flags: Mapping[KeyPath, object] | None = None, env: Mapping[str, str] | None = None
+) -> Settled[ServiceConfig]:
+    """The embedded service's configuration; its file is optional.
+
+    Raises:
+        ConfigError: a value is wrong (with its line).
+    """
+    directory = service_dir()
+    path = directory / CONFIG_FILE
+    sources = Sources(
+        flags=flags or {}, env=os.environ if env is None else env, prefix="FEDPROXY_SERVICE_",
+        file=read_located(path) if path.exists() else None,
+    )
+    settled = settle(ServiceConfig, sources, fixed={"directory": directory})
+    for name in ("port", "zmq_port"):
+        if not 0 <= getattr(settled.value, name) <= 65535:
+            raise ConfigError(f"{settled.origins[(name,)]}: {name}: expected 0 to 65535")
+    return settled
+
+
+def _quoted(text: str) -> str:
+    if "\n" in text:
+        raise ConfigError(f"{text!r} must be one line")
+    return "'" + text.replace("'", "''") + "'"
