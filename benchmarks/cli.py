@@ -1,0 +1,75 @@
+"""``python -m benchmarks NAME [NAME ...|all] [--peers ...|none] [--quick] [--json] [--out FILE]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+from benchmarks.catalogue import NAMES, PEERS, load
+from benchmarks.harness import OWN, Options, Run
+from benchmarks.rows import Row
+
+
+def peers_of(text: str) -> frozenset[str] | None:
+    """``--peers``: ``all`` is None, ``none`` is empty.
+
+    Raises:
+        argparse.ArgumentTypeError: a name that is not a peer.
+    """
+    if text == "all":
+        return None
+    names = frozenset(filter(None, text.split(","))) - {"none"}
+    unknown = names.difference(PEERS)
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no peer {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+    return names
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="python -m benchmarks", description="fedproxy beside its peers, in one run")
+    found.add_argument("names", nargs="+", metavar="NAME", choices=[*NAMES, "all"], help=f"{', '.join(NAMES)}, or all")
+    found.add_argument("--peers", type=peers_of, default=None, help=f"of {','.join(PEERS)}; none: fedproxy alone; default: all")
+    found.add_argument("--quick", action="store_true", help="fewer and smaller: under a minute each on 2 cores")
+    found.add_argument("--json", action="store_true", help="one JSON object per row on standard output")
+    found.add_argument("--out", type=Path, metavar="FILE", help="write the JSON rows to FILE as well")
+    return found
+
+
+def text_of(row: Row) -> str:
+    """A row for people."""
+    name = f"{row.benchmark}/{row.case}"
+    return f"{name:<34}{row.system:<22}{row.metric:<16}{row.median:>14,.6g} {row.unit:<10}[{row.min:,.6g} to {row.max:,.6g}, n={row.n}]"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run; 0 when fedproxy gave its figures in every benchmark that was asked for, else 1."""
+    arguments = parser().parse_args(argv)
+    options = Options(quick=arguments.quick, peers=arguments.peers, progress=_say)
+    names = NAMES if "all" in arguments.names else tuple(dict.fromkeys(arguments.names))
+    with ExitStack() as stack:
+        out = stack.enter_context(arguments.out.open("w")) if arguments.out else None
+        complete = [_run(name, options, out, as_json=arguments.json) for name in names]
+    return 0 if all(complete) else 1
+
+
+def _run(name: str, options: Options, out: IO[str] | None, *, as_json: bool) -> bool:
+    run = Run(load(name), options)
+    own = False
+    for row in run():
+        own = own or row.system.partition("/")[0] == OWN
+        print(row.to_json() if as_json else text_of(row), flush=True)
+        if out is not None:
+            out.write(row.to_json() + "\n")
+            out.flush()
+    for record in run.skipped:
+        _say(record.to_json())
+    return own

@@ -1,0 +1,27 @@
+"""What the systems under test are asked to run. Importable by their workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+PAGE_BYTES = 4096
+
+
+def echo(value: Any) -> Any:
+    """A no-op whose answer can be checked."""
+    return value
+
+
+def add_one(array: Array) -> Array:
+    """Reads every byte, and makes an array of the same size."""
+    return array + 1.0
+
+
+def sum_of_pages(array: Array) -> float:
+    """Touches every page: the sum of one value in each."""
+    return float(array[:: PAGE_BYTES // array.itemsize].sum())

@@ -1,0 +1,54 @@
+"""What the benchmarks ask of a system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+Handle: TypeAlias = Any
+"""What a system gives for a task under way: a future, a reference."""
+
+Function: TypeAlias = Callable[[Any], Any]
+
+
+class Pool(Protocol):
+    """Runs functions of one argument in two worker processes."""
+
+    def submit(self, function: Function, value: Any) -> Handle:
+        """Start one task."""
+        ...
+
+    def submit_all(self, function: Function, values: Sequence[Any]) -> list[Handle]:
+        """Start one task for each value; where a system moves many values better together, it does."""
+        ...
+
+    def result(self, handle: Handle) -> Any:
+        """Wait for one."""
+        ...
+
+    def results(self, handles: list[Handle]) -> Iterable[Any]:
+        """Wait for all, in order. Lets go of each result before it gives the next."""
+        ...
+
+    def map(self, function: Function, values: Sequence[Any]) -> list[Any]:
+        """All values, in chunks.
+
+        Raises:
+            UnsupportedCaseError: the system cannot chunk.
+        """
+        ...
+
+
+def chunk_size(count: int, workers: int) -> int:
+    """Four chunks per worker, as ``multiprocessing.Pool.map`` does."""
+    return max(1, -(-count // (workers * 4)))
+
+
+def chunks(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    """``values`` in slices of ``size``."""
+    return [values[i : i + size] for i in range(0, len(values), size)]
+
+
+def apply_to_each(function: Function, values: Sequence[Any]) -> list[Any]:
+    """Runs in a worker: one chunk."""
+    return [function(value) for value in values]

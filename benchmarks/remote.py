@@ -1,0 +1,106 @@
+"""The parent's end of a driver process."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from benchmarks.processes import MARK, end_all, marked, new_mark, wait_gone
+
+TAIL_CHARS = 600
+CLOSE_S = 20.0
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class DriverError(Exception):
+    """The driver died, said nothing in time, or reported an error; the message holds the end of what it printed."""
+
+
+class RemoteDriver:
+    """Starts ``benchmarks.driver`` and asks it things. One request at a time."""
+
+    def __init__(self, benchmark: str, *, directory: Path, workers: int, environment: Mapping[str, str]) -> None:
+        self.mark = new_mark()
+        directory.mkdir(parents=True)
+        self._log_path = directory / "driver.log"
+        self._log: IO[bytes] = self._log_path.open("wb")
+        self._buffer = b""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.driver", benchmark, str(directory), str(workers)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            cwd=directory,
+            env={**os.environ, **environment, MARK: self.mark, "PYTHONPATH": _python_path()},
+        )
+
+    def pids(self) -> list[int]:
+        """Every process of this system."""
+        return marked(self.mark)
+
+    def send(self, request: Mapping[str, Any]) -> None:
+        """Ask without waiting."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as exc:
+            raise DriverError(f"its driver process ended: {self.tail()}") from exc
+
+    def receive(self, timeout_s: float) -> dict[str, Any]:
+        """The next reply.
+
+        Raises:
+            DriverError: no reply within ``timeout_s``, or the process ended.
+        """
+        deadline = time.monotonic() + timeout_s
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise DriverError(f"no answer within {timeout_s:.0f} s: {self.tail()}")
+                data = os.read(self._process.stdout.fileno(), 65536)
+                if not data:
+                    raise DriverError(f"its driver process ended: {self.tail()}")
+                self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        """``send``, then ``receive``."""
+        self.send(request)
+        return self.receive(timeout_s)
+
+    def tail(self) -> str:
+        """The end of what the system printed."""
+        with suppress(OSError):
+            return self._log_path.read_text(errors="replace")[-TAIL_CHARS:].strip()
+        return ""
+
+    def close(self) -> int:
+        """Let the system end, then end what is left of it. How many processes had to be killed."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(CLOSE_S)
+        killed = end_all(self.mark) if wait_gone(self.mark, 2.0) else 0
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        self._log.close()
+        return killed
+
+
+def _python_path() -> str:
+    return os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
