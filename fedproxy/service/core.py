@@ -1,0 +1,51 @@
+"""The parts of the service that share one loop and one ledger, tied together."""
+
+from __future__ import annotations
+
+from attrs import define
+
+from fedproxy.config.service import ServiceConfig
+from fedproxy.service.accounts import Accounts
+from fedproxy.service.catalog import Catalog
+from fedproxy.service.commit import GroupCommit
+from fedproxy.service.ledger import Ledger
+from fedproxy.service.queues import Queues
+from fedproxy.service.registry import Registry
+from fedproxy.service.stats import Stats
+from fedproxy.service.streams import Streams
+
+
+@define
+class Core:
+    """What routes and forwarder work on."""
+
+    config: ServiceConfig
+    ledger: Ledger
+    commit: GroupCommit
+    accounts: Accounts
+    catalog: Catalog
+    registry: Registry
+    queues: Queues
+    streams: Streams
+    stats: Stats
+    seq: int
+    """The last used place of a task."""
+    done_seq: int
+    """The last used place of an ending."""
+
+    @classmethod
+    def open(cls, config: ServiceConfig) -> Core:
+        """Open the ledger and read back what is not finished. Needs a running loop."""
+        ledger = Ledger(config.directory / "service.db")
+        commit = GroupCommit(ledger)
+        seq, done_seq = ledger.highest()
+        core = cls(config, ledger, commit, Accounts(ledger), Catalog(ledger, commit), Registry(ledger, commit), Queues(), Streams(), Stats(),
+                   seq, done_seq)
+        core.streams.committed = done_seq
+        return core
+
+    async def close(self) -> None:
+        """Commit what is left and close the ledger."""
+        self.streams.close()
+        await self.commit.close()
+        self.ledger.close()

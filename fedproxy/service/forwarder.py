@@ -1,0 +1,386 @@
+"""Sends queued tasks to endpoints and takes their results.
+
+Strategy: what goes to an endpoint is durable first (state SENT), what comes from it is pushed to the client at once and acknowledged only after the commit. Everything
+here runs on the loop's thread; the socket is behind `Link`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from fedproxy.protocol import messages as m
+from fedproxy.protocol.codec import Buffer, encode, split
+from fedproxy.protocol.ids import TaskId
+from fedproxy.protocol.reconcile import JournalState, reconcile
+from fedproxy.protocol.retry import Again, Tries, after_attempt
+from fedproxy.protocol.states import TaskState
+from fedproxy.service.core import Core
+from fedproxy.service.registry import Endpoint
+from fedproxy.service.rows import Ending, LiveTask
+from fedproxy.service.sessions import Session
+
+log = logging.getLogger(__name__)
+
+_MESSAGE_BYTES = 8 * 1024 * 1024
+_MESSAGE_TASKS = 2_000
+
+
+class Link(Protocol):
+    """The connections to endpoints."""
+
+    def send(self, peer: bytes, parts: Sequence[Buffer]) -> bool:
+        """Hand a message to a peer's connection; False where there is none."""
+
+
+class Forwarder:
+    """One for the service: all endpoint sessions, all tasks in flight."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._link: Link | None = None
+        self.sessions: dict[str, Session] = {}
+        self._ending: set[TaskId] = set()
+        """Results whose commit is under way: not yet to be acknowledged, not to be taken twice."""
+        self._departing: dict[TaskId, bool] = {}
+        """Tasks marked SENT whose commit is under way → whether they are to be cancelled right behind."""
+        self._cancelled: set[int] = set()
+        """Places that may still stand in a queue."""
+        self._restore()
+
+    def attach(self, link: Link) -> None:
+        """Give it the socket to send through."""
+        self._link = link
+
+    def _restore(self) -> None:
+        for task in self._core.ledger.live(TaskState.SENT):
+            self.session(task.endpoint, task.user).in_flight[task.id] = task
+        for task in self._core.ledger.live(TaskState.QUEUED):
+            self._core.queues.append_cold(task.endpoint, task.seq)
+
+    def session(self, endpoint_id: str, user: str) -> Session:
+        """The endpoint's session; a disconnected one if it has none yet."""
+        session = self.sessions.get(endpoint_id)
+        if session is None:
+            session = self.sessions[endpoint_id] = Session(endpoint_id, user, time.monotonic())
+            endpoint = self._core.registry.get(endpoint_id)
+            if endpoint is not None and endpoint.journal is not None:
+                session.journal = JournalState(endpoint.journal, endpoint.boot or "")
+        return session
+
+    def online(self, endpoint_id: str) -> bool:
+        """Whether the endpoint's agent is connected."""
+        session = self.sessions.get(endpoint_id)
+        return session is not None and session.online
+
+    # ------------------------------------------------------------ towards the endpoint
+
+    def admit(self, task: LiveTask) -> None:
+        """A task that is about to be inserted: mark it SENT in the same commit if the endpoint can take it now."""
+        session = self.sessions.get(task.endpoint)
+        if session is not None and session.room > 0 and not self._core.queues.length(task.endpoint):
+            task.state = TaskState.SENT
+            session.reserved += 1
+            self._departing[task.id] = False
+
+    def unadmit(self, task: LiveTask) -> None:
+        """The insert did not happen."""
+        if task.state is TaskState.SENT:
+            self.sessions[task.endpoint].reserved -= 1
+            self._departing.pop(task.id, None)
+
+    def inserted(self, tasks: list[LiveTask]) -> None:
+        """These are durable: send those marked so, queue the others."""
+        ready: dict[str, list[LiveTask]] = {}
+        for task in tasks:
+            if task.state is TaskState.SENT:
+                ready.setdefault(task.endpoint, []).append(task)
+            else:
+                self._core.queues.append(task)
+        for endpoint, batch in ready.items():
+            self.sessions[endpoint].reserved -= len(batch)
+            self._deliver(self.sessions[endpoint], batch)
+        for endpoint in {task.endpoint for task in tasks if task.state is TaskState.QUEUED}:
+            self.pump(endpoint)
+
+    def pump(self, endpoint_id: str) -> None:
+        """Send as much of the endpoint's queue as it takes."""
+        session = self.sessions.get(endpoint_id)
+        if session is None or not session.room or not self._core.queues.length(endpoint_id):
+            return
+        ready, on_disk = self._core.queues.take(endpoint_id, min(session.room, _MESSAGE_TASKS))
+        if on_disk:
+            loaded = [t for t in self._core.ledger.load(on_disk, payloads=True) if t.state is TaskState.QUEUED]
+            ready = sorted([*ready, *loaded], key=lambda t: t.seq)
+        if self._cancelled:
+            gone = {t.seq for t in ready if t.seq in self._cancelled} | (self._cancelled & set(on_disk))
+            self._cancelled -= gone
+            ready = [t for t in ready if t.seq not in gone]
+        if not ready:
+            self.pump(endpoint_id)
+            return
+        session.reserved += len(ready)
+        for task in ready:
+            task.state = TaskState.SENT
+            self._departing[task.id] = False
+        self._core.commit.next.sent += ready
+
+        def deliver() -> None:
+            session.reserved -= len(ready)
+            self._deliver(session, ready)
+            self.pump(endpoint_id)
+
+        self._core.commit.then(deliver)
+
+    def _deliver(self, session: Session, tasks: list[LiveTask]) -> None:
+        for batch in _batches(tasks):
+            if session.peer is None or not self._send_tasks(session, batch):
+                session.drop_connection()
+                self._requeue(batch)
+                for task in batch:
+                    self._departing.pop(task.id, None)
+            else:
+                self._departed(session, batch)
+
+    def _departed(self, session: Session, tasks: list[LiveTask]) -> None:
+        for task in tasks:
+            task.payload = None
+            session.in_flight[task.id] = task
+        cancelled = tuple(task.id for task in tasks if self._departing.pop(task.id, False))
+        if cancelled:
+            self._send(session, [encode(m.Cancel(cancelled))])
+
+    def _send_tasks(self, session: Session, tasks: list[LiveTask]) -> bool:
+        specs, functions, bodies = self._unknown_to(session, tasks)
+        items = tuple(m.Task(t.id, t.spec, t.attempt, len(t.payload or b"")) for t in tasks)
+        parts: list[Buffer] = [encode(m.Tasks(specs, functions, items)), *bodies, *(t.payload or b"" for t in tasks)]
+        return self._send(session, parts)
+
+    def _unknown_to(self, session: Session, tasks: Iterable[LiveTask]) -> tuple[dict[bytes, bytes], tuple[m.Blob, ...], list[bytes]]:
+        specs: dict[bytes, bytes] = {}
+        blobs: list[m.Blob] = []
+        bodies: list[bytes] = []
+        for name in {task.spec for task in tasks} - session.known:
+            spec, encoded = self._core.catalog.spec(session.user, name), self._core.catalog.encoded_spec(session.user, name)
+            body = self._core.catalog.function(session.user, spec.function) if spec else None
+            if spec is None or encoded is None or body is None:
+                continue
+            specs[name] = encoded
+            session.known.add(name)
+            if spec.function not in session.known:
+                session.known.add(spec.function)
+                blobs.append(m.Blob(spec.function, len(body)))
+                bodies.append(body)
+        return specs, tuple(blobs), bodies
+
+    def _requeue(self, tasks: Iterable[LiveTask]) -> None:
+        tasks = list(tasks)
+        for task in tasks:
+            task.state = TaskState.QUEUED
+        self._core.commit.next.requeued += tasks
+
+        def put_back() -> None:
+            for task in reversed(tasks):
+                self._core.queues.put_back(task)
+            for endpoint in {task.endpoint for task in tasks}:
+                self.pump(endpoint)
+
+        self._core.commit.then(put_back)
+
+    def _send(self, session: Session, parts: Sequence[Buffer]) -> bool:
+        return self._link is not None and session.peer is not None and self._link.send(session.peer, parts)
+
+    # ------------------------------------------------------------ from the endpoint
+
+    def on_message(self, peer: bytes, endpoint_id: str, message: object, body: memoryview) -> None:
+        """One message from an authenticated endpoint."""
+        endpoint = self._core.registry.get(endpoint_id)
+        if endpoint is None:
+            return
+        if isinstance(message, m.Hello):
+            self._hello(peer, endpoint, message)
+            return
+        session = self.sessions.get(endpoint_id)
+        if session is None or session.peer != peer:
+            if self._link is not None:
+                self._link.send(peer, [encode(m.Reset())])
+            return
+        session.heard = time.monotonic()
+        match message:
+            case m.Results():
+                self._results(session, message, body)
+            case m.Received():
+                self._received(session, message)
+            case m.Heartbeat():
+                session.status = message
+                session.credit = message.credit
+                self._send(session, [encode(m.Heartbeat(message.sent))])
+                self.pump(endpoint_id)
+            case m.Need():
+                self._send_catalog(session, message)
+            case m.Goodbye():
+                log.info("endpoint %s says goodbye: %s", endpoint.name, message.reason)
+                session.drop_connection()
+
+    def _hello(self, peer: bytes, endpoint: Endpoint, hello: m.Hello) -> None:
+        session = self.session(endpoint.id, endpoint.user)
+        refusal = self._refusal(session, endpoint, hello)
+        if refusal is not None:
+            if self._link is not None:
+                self._link.send(peer, [encode(refusal)])
+            return
+        now = JournalState(hello.journal, hello.boot)
+        holding = {TaskId(i): attempt for i, attempt in hello.holding}
+        sent = {i: task.attempt for i, task in session.in_flight.items()}
+        verdict = reconcile(sent, [i for i, t in session.in_flight.items() if t.acked], holding, session.journal, now)
+        session.journal, session.incarnation, session.credit = now, hello.incarnation, hello.credit
+        session.heard = time.monotonic()
+        session.epoch = self._core.registry.opened(endpoint, hello.journal, hello.boot)
+        session.drop_connection()
+
+        def opened() -> None:
+            session.peer = peer
+            self._send(session, [encode(m.Welcome(session.epoch, self._core.config.heartbeat_period_s, self._core.config.heartbeat_grace))])
+            forgotten = tuple(i for i in holding if i not in session.in_flight and i not in self._ending)
+            if forgotten:
+                self._send(session, [encode(m.ResultAcks(forgotten))])
+            resend = [session.in_flight.pop(i) for i in verdict.resend if i in session.in_flight]
+            self._reload_payloads(resend)
+            self._deliver(session, resend)
+            self._lose(session, verdict.lost, f"endpoint {endpoint.name} came back without it: it may have started before the endpoint was lost")
+            self.pump(endpoint.id)
+            log.info("endpoint %s is online: epoch %d, %d held, %d sent again, %d lost", endpoint.name, session.epoch,
+                     len(verdict.keep), len(resend), len(verdict.lost))
+
+        self._core.commit.then(opened)
+
+    def _refusal(self, session: Session, endpoint: Endpoint, hello: m.Hello) -> m.Refused | None:
+        if hello.endpoint != endpoint.id:
+            return m.Refused("AuthenticationError", "this key belongs to another endpoint")
+        if session.peer is not None and session.incarnation != hello.incarnation and self._send(session, [encode(m.Heartbeat(0.0))]):
+            return m.Refused("EndpointInUseError", f"another agent is connected as endpoint {endpoint.name!r}")
+        return None
+
+    def _reload_payloads(self, tasks: list[LiveTask]) -> None:
+        payloads = {t.id: t.payload for t in self._core.ledger.load([t.seq for t in tasks], payloads=True)}
+        for task in tasks:
+            task.payload = payloads.get(task.id, b"")
+
+    def _received(self, session: Session, message: m.Received) -> None:
+        fresh = [task.id for i in message.ids if (task := session.in_flight.get(TaskId(i))) is not None and not task.acked]
+        for i in fresh:
+            session.in_flight[i].acked = True
+        self._core.commit.next.acked += fresh
+        # No commit of its own: an acknowledgement only matters after a reboot of the endpoint's machine; it goes with the next commit.
+
+    def _send_catalog(self, session: Session, need: m.Need) -> None:
+        specs = {s: e for s in need.specs if (e := self._core.catalog.encoded_spec(session.user, s)) is not None}
+        functions = [(f, b) for f in need.functions if (b := self._core.catalog.function(session.user, f)) is not None]
+        blobs = tuple(m.Blob(f, len(b)) for f, b in functions)
+        self._send(session, [encode(m.Catalog(specs, blobs)), *(b for _, b in functions)])
+
+    def _results(self, session: Session, message: m.Results, body: memoryview) -> None:
+        acks: list[bytes] = []
+        settled: list[bytes] = []
+        for outcome, part in zip(message.items, split(body, (o.size for o in message.items)), strict=True):
+            task_id = TaskId(outcome.id)
+            task = session.in_flight.get(task_id)
+            if task_id in self._ending:
+                continue
+            if task is None or task.attempt != outcome.attempt:
+                self._core.stats.of(session.user).late_results += 1
+                settled.append(outcome.id)
+                continue
+            self._conclude(session, task, outcome, bytes(part))
+            acks.append(outcome.id)
+        if settled:
+            self._send(session, [encode(m.ResultAcks(tuple(settled)))])
+        if acks:
+            done_seq = self._core.done_seq
+            self._core.commit.then(lambda: self._acknowledge(session, acks, done_seq))
+
+    def _acknowledge(self, session: Session, ids: list[bytes], done_seq: int) -> None:
+        self._settled(ids, done_seq)
+        self._send(session, [encode(m.ResultAcks(tuple(ids)))])
+        self.pump(session.endpoint)
+
+    def _settled(self, ids: Iterable[bytes], done_seq: int) -> None:
+        self._ending.difference_update(ids)  # type: ignore[arg-type]
+        self._core.streams.committed = max(self._core.streams.committed, done_seq)
+
+    def _conclude(self, session: Session, task: LiveTask, outcome: m.Outcome, body: bytes) -> None:
+        """An attempt has ended: write the ending, or queue the task again."""
+        del session.in_flight[task.id]
+        self._ending.add(task.id)
+        spec = self._core.catalog.spec(task.user, task.spec) or m.Spec(b"", task.endpoint)
+        after = after_attempt(TaskState(outcome.state), outcome.started, spec, Tries(task.failures, task.losses))
+        if isinstance(after, Again):
+            task.failures, task.losses = after.tries.failures, after.tries.losses
+            task.attempt += after.new_attempt
+            task.acked = False
+            self._requeue([task])
+            return
+        self.end(task, after, body, outcome.times, outcome.moved)
+
+    def end(self, task: LiveTask, state: TaskState, body: bytes,
+            times: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0), moved: tuple[int, int] = (0, 0)) -> None:
+        """Write a task's only ending, and push it to whoever waits. The caller asks for the commit."""
+        core = self._core
+        core.done_seq += 1
+        task.state = state
+        ending = Ending(task, state, core.done_seq, time.time(), times, moved, body)
+        core.commit.next.endings.append(ending)
+        core.streams.push(task.user, task.group, ending.done(), body)
+        stats = core.stats.of(task.user)
+        stats.tasks_finished += 1
+        stats.bytes_out += len(body)
+
+    def _lose(self, session: Session, ids: Iterable[TaskId], reason: str) -> None:
+        ids = [i for i in ids if i in session.in_flight]
+        for task_id in ids:
+            task = session.in_flight[task_id]
+            self._conclude(session, task, m.Outcome(task_id, task.attempt, int(TaskState.LOST), 0), reason.encode())
+        if ids:
+            done_seq = self._core.done_seq
+            self._core.commit.then(lambda: self._settled(ids, done_seq))
+
+    # ------------------------------------------------------------ time and people
+
+    def check(self, now: float) -> None:
+        """Called every second: find endpoints that have been silent too long."""
+        limit = self._core.config.heartbeat_period_s * self._core.config.heartbeat_grace
+        for session in self.sessions.values():
+            if now - session.heard > limit and (session.online or session.in_flight):
+                endpoint = self._core.registry.get(session.endpoint)
+                log.warning("endpoint %s is lost: silent for %.0f s", endpoint.name if endpoint else session.endpoint, now - session.heard)
+                session.drop_connection()
+                self._lose(session, list(session.in_flight), f"the endpoint was lost: nothing heard for {limit:.0f} s")
+
+    def cancel(self, task: LiveTask) -> None:
+        """Cancel a task that is not terminal: at once while it is queued; once it was sent, the endpoint is asked to stop it."""
+        session = self.session(task.endpoint, task.user)
+        if task.id in session.in_flight:
+            self._send(session, [encode(m.Cancel((task.id,)))])
+        elif task.id in self._departing:
+            self._departing[task.id] = True
+        elif task.state is TaskState.QUEUED and task.seq not in self._cancelled:
+            self._cancelled.add(task.seq)
+            self.end(task, TaskState.CANCELLED, b"cancelled before it was sent to the endpoint")
+            done_seq = self._core.done_seq
+            self._core.commit.then(lambda: self._settled((), done_seq))
+
+
+def _batches(tasks: list[LiveTask]) -> Iterable[list[LiveTask]]:
+    """Cut by bytes: one message stays small unless one task alone is large."""
+    batch: list[LiveTask] = []
+    size = 0
+    for task in tasks:
+        if batch and size + len(task.payload or b"") > _MESSAGE_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(task)
+        size += len(task.payload or b"")
+    if batch:
+        yield batch

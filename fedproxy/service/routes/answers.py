@@ -1,0 +1,89 @@
+"""What every route shares: who asks, how errors are answered, how bodies are read."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from fedproxy import errors
+from fedproxy.errors import FedproxyError
+
+if TYPE_CHECKING:
+    from fedproxy.service.core import Core
+    from fedproxy.service.forwarder import Forwarder
+    from fedproxy.service.intake import Intake
+
+Route = Callable[[Request], Awaitable[Response]]
+
+_STATUS: tuple[tuple[type[FedproxyError], int], ...] = (
+    (errors.AuthenticationError, 401),
+    (errors.NotFoundError, 404),
+    (errors.ConflictError, 409),
+    (errors.PayloadTooLargeError, 413),
+    (errors.ServiceFullError, 507),
+    (errors.VersionMismatchError, 426),
+    (errors.ProtocolError, 400),
+    (errors.ConfigError, 400),
+)
+
+
+def error_response(exc: FedproxyError) -> Response:
+    """An error as JSON: its name, message and hint."""
+    status = next((code for kind, code in _STATUS if isinstance(exc, kind)), 500)
+    return JSONResponse({"error": type(exc).__name__, "message": exc.message, "hint": exc.hint}, status)
+
+
+def core_of(request: Request) -> Core:
+    """The service's parts."""
+    core: Core = request.app.state.core
+    return core
+
+
+def forwarder_of(request: Request) -> Forwarder:
+    """The service's forwarder."""
+    forwarder: Forwarder = request.app.state.forwarder
+    return forwarder
+
+
+def intake_of(request: Request) -> Intake:
+    """The service's intake."""
+    intake: Intake = request.app.state.intake
+    return intake
+
+
+def user_of(request: Request) -> str:
+    """The user whose token came with the request.
+
+    Raises:
+        AuthenticationError: there is no token, or it is not known.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    user = core_of(request).accounts.user_of(token) if scheme.lower() == "bearer" and token else None
+    if user is None:
+        raise errors.AuthenticationError("the service does not know this token", hint="set FEDPROXY_TOKEN, or use the token file of `fedproxy up`")
+    return user
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """The request's body.
+
+    Raises:
+        PayloadTooLargeError: it is longer than ``limit_bytes``; no more than that is read.
+    """
+    def too_large() -> errors.PayloadTooLargeError:
+        return errors.PayloadTooLargeError(f"a request may have {limit_bytes:,} bytes", hint="send large objects through a store")
+
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdigit() or int(declared) > limit_bytes:
+        raise too_large()
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit_bytes:
+            raise too_large()
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -1,0 +1,87 @@
+"""Register and look at endpoints."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+from attrs import field, frozen
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from fedproxy.errors import EndpointInUseError, ProtocolError
+from fedproxy.protocol.codec import UNDERSTOOD
+from fedproxy.service.routes.answers import core_of, forwarder_of, read_body, user_of
+
+_BODY_BYTES = 256 * 1024
+_NAME_CHARACTERS = 128
+
+
+@frozen
+class Registration:
+    """What an endpoint tells of itself."""
+
+    name: str
+    public_key: str
+    profile: dict[str, Any] = field(factory=dict)
+    versions: tuple[int, ...] = (1,)
+
+
+async def register(request: Request) -> Response:
+    """POST a registration; answers with the endpoint's id and where to connect. The name is the identity: registering again keeps the id."""
+    core, user = core_of(request), user_of(request)
+    try:
+        wanted = msgspec.json.decode(await read_body(request, _BODY_BYTES), type=Registration)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise ProtocolError(f"a registration that cannot be read: {exc}") from exc
+    if not 0 < len(wanted.name) <= _NAME_CHARACTERS or len(wanted.public_key) != 40:
+        raise ProtocolError("a registration needs a name and a CURVE public key of 40 characters")
+    endpoint = core.registry.register(user, wanted.name, wanted.public_key.encode(), wanted.profile)
+    await core.commit.flush()
+    state = request.app.state
+    return JSONResponse({"id": endpoint.id, "address": state.zmq_address, "server_key": state.server_key, "versions": sorted(UNDERSTOOD)})
+
+
+def _described(request: Request, endpoint: Any) -> dict[str, Any]:
+    forwarder, core = forwarder_of(request), core_of(request)
+    session = forwarder.sessions.get(endpoint.id)
+    status = session.status if session is not None else None
+    online = session is not None and session.online
+    return {
+        "id": endpoint.id, "name": endpoint.name, "online": online, "profile": endpoint.profile,
+        "last_seen": time.time() - (time.monotonic() - session.heard) if session is not None and endpoint.seen else endpoint.seen,
+        "queued": core.queues.length(endpoint.id), "in_flight": len(session.in_flight) if session is not None else 0,
+        "workers": status.workers if status and online else 0, "idle": status.idle if status and online else 0,
+    }
+
+
+async def listing(request: Request) -> Response:
+    """GET the user's endpoints."""
+    return JSONResponse([_described(request, endpoint) for endpoint in core_of(request).registry.of(user_of(request))])
+
+
+async def show(request: Request) -> Response:
+    """GET one endpoint by name or id."""
+    core, user = core_of(request), user_of(request)
+    return JSONResponse(_described(request, core.registry.find(user, request.path_params["name_or_id"])))
+
+
+async def delete(request: Request) -> Response:
+    """DELETE an endpoint that is not connected."""
+    core, user = core_of(request), user_of(request)
+    endpoint = core.registry.find(user, request.path_params["name_or_id"])
+    if forwarder_of(request).online(endpoint.id):
+        raise EndpointInUseError(f"endpoint {endpoint.name!r} is online", hint="stop it first: `fedproxy endpoint stop`")
+    core.registry.delete(endpoint)
+    await core.commit.flush()
+    return Response(status_code=204)
+
+
+ROUTES = [
+    Route("/v1/endpoints", register, methods=["POST"]),
+    Route("/v1/endpoints", listing),
+    Route("/v1/endpoints/{name_or_id}", delete, methods=["DELETE"]),
+    Route("/v1/endpoints/{name_or_id}", show),
+]

@@ -1,0 +1,159 @@
+"""Submit, look at, cancel tasks; stream results."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from fedproxy.errors import ProtocolError, UnknownTaskError
+from fedproxy.protocol import messages as m
+from fedproxy.protocol.codec import decode, encode
+from fedproxy.protocol.ids import TaskId, parse_task_id, task_id_text
+from fedproxy.protocol.states import TaskState
+from fedproxy.protocol.timeline import timeline
+from fedproxy.service.core import Core
+from fedproxy.service.routes.answers import core_of, forwarder_of, intake_of, read_body, user_of
+from fedproxy.service.rows import DONE_COLUMNS, done_from_row
+from fedproxy.service.streams import Subscriber
+
+BINARY = "application/vnd.fedproxy"
+_LENGTH = struct.Struct("<I")
+_BATCH_OVERHEAD = 64 * 1024 * 1024
+_PAGE = 500
+
+
+async def submit(request: Request) -> Response:
+    """POST a batch of tasks; answered once it is durable."""
+    user = user_of(request)
+    data = await read_body(request, core_of(request).config.payload_limit_bytes + _BATCH_OVERHEAD)
+    message, body = decode(data)
+    if not isinstance(message, m.Submit):
+        raise ProtocolError(f"expected a Submit, got a {type(message).__name__}")
+    return Response(encode(await intake_of(request).submit(user, message, body)), media_type=BINARY)
+
+
+def _find(core: Core, user: str, text: str) -> tuple[m.Done, bytes, str, str]:
+    try:
+        task_id = parse_task_id(text)
+    except ValueError as exc:
+        raise UnknownTaskError(f"{text!r} is not a task id") from exc
+    rows = core.ledger.rows(f"SELECT {DONE_COLUMNS}, endpoint, grp FROM tasks WHERE id = ? AND user = ?", (task_id, user))  # noqa: S608 - constants
+    if not rows:
+        raise UnknownTaskError(f"no task {text}")
+    done, body, _ = done_from_row(rows[0][:11])
+    return done, body, rows[0][11], rows[0][12]
+
+
+async def status(request: Request) -> Response:
+    """GET one task: state and timeline."""
+    core, user = core_of(request), user_of(request)
+    done, _, endpoint, group = _find(core, user, request.path_params["task_id"])
+    return JSONResponse({
+        "task_id": task_id_text(done.id), "state": TaskState(done.state).name, "attempt": done.attempt, "endpoint_id": endpoint,
+        "task_group_id": group, "timeline": timeline(done.times)})
+
+
+async def result(request: Request) -> Response:
+    """GET one task's ending with its body; 204 while it has none."""
+    core, user = core_of(request), user_of(request)
+    done, body, _, _ = _find(core, user, request.path_params["task_id"])
+    if not TaskState(done.state).terminal:
+        return Response(status_code=204)
+    core.stats.of(user).bytes_out += len(body)
+    return Response(encode(m.Finished(0, (done,))) + body, media_type=BINARY)
+
+
+async def cancel(request: Request) -> Response:
+    """POST a list of task ids to cancel. Those already over stay as they are."""
+    core, user = core_of(request), user_of(request)
+    try:
+        ids = [parse_task_id(text) for text in msgspec.json.decode(await read_body(request, _BATCH_OVERHEAD), type=list[str])]
+    except (ValueError, msgspec.MsgspecError) as exc:
+        raise ProtocolError(f"expected a JSON list of task ids: {exc}") from exc
+    for task_id in ids:
+        for (seq,) in core.ledger.rows("SELECT seq FROM tasks WHERE id = ? AND user = ? AND state < 10", (task_id, user)):
+            for task in core.ledger.load([seq], payloads=False):
+                forwarder_of(request).cancel(task)
+    await core.commit.flush()
+    return JSONResponse({task_id_text(i): _state_of(core, i) for i in ids})
+
+
+def _state_of(core: Core, task_id: TaskId) -> str:
+    rows = core.ledger.rows("SELECT state FROM tasks WHERE id = ?", (task_id,))
+    return TaskState(rows[0][0]).name if rows else "UNKNOWN"
+
+
+async def group(request: Request) -> Response:
+    """GET the ids and states of a task group."""
+    core, user = core_of(request), user_of(request)
+    rows = core.ledger.rows("SELECT id, state FROM tasks WHERE grp = ? AND user = ? ORDER BY seq", (request.path_params["group_id"], user))
+    return JSONResponse([{"task_id": task_id_text(i), "state": TaskState(state).name} for i, state in rows])
+
+
+async def stream(request: Request) -> Response:
+    """GET results of a task group as they end: messages, each behind its length (4 bytes). ``after`` is the last cursor seen."""
+    core, user = core_of(request), user_of(request)
+    try:
+        after = int(request.query_params.get("after", "0"))
+    except ValueError as exc:
+        raise ProtocolError("`after` is a number") from exc
+    return StreamingResponse(_results(core, user, request.path_params["group_id"], after), media_type=BINARY)
+
+
+def _framed(cursor: int, items: list[tuple[m.Done, bytes]]) -> bytes:
+    head = encode(m.Finished(cursor, tuple(done for done, _ in items)))
+    bodies = [body for _, body in items]
+    return b"".join((_LENGTH.pack(len(head) + sum(map(len, bodies))), head, *bodies))
+
+
+async def _results(core: Core, user: str, group_id: str, after: int) -> AsyncIterator[bytes]:
+    # A group belongs to whoever submits to it: another user's stream of the same name is another stream.
+    with core.streams.subscribe(user, group_id) as subscriber:
+        cursor = after
+        subscriber.behind = True  # begin with what has already ended
+        yield _framed(cursor, [])
+        while not core.streams.closing:
+            if subscriber.behind:
+                async for chunk, cursor in _catch_up(core, user, group_id, cursor, subscriber):  # noqa: B007, PLW2901
+                    yield chunk
+            else:
+                await subscriber.event.wait()
+            items = subscriber.take()
+            if not subscriber.behind:
+                cursor = core.streams.committed
+                yield _framed(cursor, items)
+
+
+async def _catch_up(core: Core, user: str, group_id: str, cursor: int, subscriber: Subscriber) -> AsyncIterator[tuple[bytes, int]]:
+    """Page through what ended after ``cursor``; from the last page on, the subscriber is live again."""
+    sql = f"SELECT {DONE_COLUMNS} FROM tasks WHERE grp = ? AND done_seq > ? AND user = ? ORDER BY done_seq LIMIT {_PAGE}"  # noqa: S608 - constants
+    while True:
+        subscriber.behind = False  # what ends from here on is buffered, and may come twice
+        subscriber.take()
+        await core.commit.flush()  # what was pushed before is then in the ledger
+        rows = core.ledger.rows(sql, (group_id, cursor, user))
+        items = []
+        for row in rows:
+            done, body, cursor = done_from_row(row)  # noqa: PLW2901
+            items.append((done, body))
+        if items:
+            yield _framed(cursor, items), cursor
+        if len(rows) < _PAGE:
+            return
+        await asyncio.sleep(0)
+
+
+ROUTES = [
+    Route("/v1/tasks", submit, methods=["POST"]),
+    Route("/v1/tasks/cancel", cancel, methods=["POST"]),
+    Route("/v1/tasks/{task_id}", status),
+    Route("/v1/tasks/{task_id}/result", result),
+    Route("/v1/groups/{group_id}", group),
+    Route("/v1/groups/{group_id}/results", stream),
+]
