@@ -45,7 +45,7 @@ constraints: | $(BIN)/python
 	{ echo "# The versions fedproxy is developed and tested with: pip install -e '.[all]' -c constraints.txt"; \
 	  echo "# Written by: make constraints"; \
 	  $(BIN)/uv pip compile pyproject.toml --extra all --extra test --extra docs --extra bench --universal \
-	    --python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links --quiet; } > constraints.new
+	    --python-version 3.11 --no-annotate --no-header --quiet; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:

@@ -1,4 +1,4 @@
-"""Background processes: start one and wait until it is ready, find the running one, stop it and wait until it is gone."""
+"""Background processes: start one and wait until it is ready, find the running one, stop it and wait for its end."""
 
 from __future__ import annotations
 

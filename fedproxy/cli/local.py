@@ -39,7 +39,8 @@ def up(*, endpoint: str = "local", workers: int | None = None, json: Json = Fals
     files.load_endpoint(endpoint)
     daemon.start(programs.endpoint(endpoint), extra=["--workers", str(workers)] if workers else [])
     if json:
-        output.emit_json({"service": state.service_state().as_dict(), "endpoint": state.endpoint_state(endpoint).as_dict()})
+        found = {"service": state.service_state().as_dict(), "endpoint": state.endpoint_state(endpoint).as_dict()}
+        output.emit_json(found)
         return exits.OK
     output.say(f"service is ready at {info['url']}")
     output.say(f"endpoint {endpoint!r} is connected: fedproxy.submit(fn, x, endpoint={endpoint!r})")
@@ -75,7 +76,8 @@ def status(*, json: Json = False) -> int:
 def _print_status(service: state.ServiceState, endpoints: list[state.EndpointState]) -> None:
     if service.running:
         up_for = output.human_seconds(service.uptime_s or 0.0)
-        output.say(f"service is {'ready' if service.ready else 'starting'} at {service.url} (pid {service.pid}, up {up_for})")
+        stage = f"ready at {service.url}" if service.ready else "starting"
+        output.say(f"service is {stage} (pid {service.pid}, up {up_for})")
     else:
         output.say("service is not running; start it with: fedproxy up")
     if endpoints:

@@ -1,4 +1,4 @@
-"""Which process runs a service or an agent: a lock that the kernel holds for it and drops when it ends, however it ends.
+"""Which process runs a service or an agent: a lock that the kernel drops when it ends, however it ends.
 
 A pid in a file may be stale and may be somebody else's by now; the holder of this lock is neither.
 """

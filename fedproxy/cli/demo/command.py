@@ -66,7 +66,8 @@ def _need_extras() -> None:
     """The demo runs all three programs and draws: it needs more than a client has."""
     from importlib.util import find_spec
 
-    missing = [name for name in ("numpy", "matplotlib", "zmq", "starlette", "sqlalchemy", "uvicorn") if not find_spec(name)]
+    wanted = ("numpy", "matplotlib", "zmq", "starlette", "sqlalchemy", "uvicorn")
+    missing = [name for name in wanted if not find_spec(name)]
     if missing:
         raise MissingExtraError(f"the demo needs {', '.join(missing)}", hint="pip install 'fedproxy[all]'")
 

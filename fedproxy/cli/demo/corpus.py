@@ -38,7 +38,8 @@ def read_corpus(source: Path | None, *, limit_bytes: int = LIMIT_BYTES) -> Corpu
     files = _text_files(source) if source.is_dir() else [source]
     texts, size = _read(files, None)
     if not size:
-        raise ConfigError(f"--input {source}: no text in it", hint=f"files that count: {', '.join(sorted(TEXT_SUFFIXES))}")
+        suffixes = ", ".join(sorted(TEXT_SUFFIXES))
+        raise ConfigError(f"--input {source}: no text in it", hint=f"in a folder, these files count: {suffixes}")
     return Corpus(str(source), texts, size)
 
 

@@ -41,8 +41,10 @@ def draw(story: Story, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    settings = {"font.family": "DejaVu Sans", "font.size": 10, "axes.edgecolor": FAINT, "text.color": INK,
-                "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
+    settings: dict[Any, Any] = {
+        "font.family": "DejaVu Sans", "font.size": 10, "axes.edgecolor": FAINT, "text.color": INK,
+        "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+    }
     with mpl.rc_context(settings):
         figure = Figure(figsize=(15, 7.6), facecolor="white")
         FigureCanvasAgg(figure)

@@ -104,7 +104,8 @@ def print_report(told: Told) -> None:
         f"Word count {'equals' if told.count_is_right else 'DIFFERS FROM'} the plain single-process count "
         f"(that took {told.plain_count_s:.2f} s)."
     )
-    output.say(f"Array job: both ways give {'the same numbers as' if told.array_is_right else 'OTHER NUMBERS THAN'} numpy here.")
+    same = "the same numbers as" if told.array_is_right else "OTHER NUMBERS THAN"
+    output.say(f"Array job: both ways give {same} numpy in this process.")
     output.say("By value: the service's payload limit was raised for this comparison only.")
     output.say(f"Picture: {told.picture}   Demo: {told.demo_s:.1f} s; nothing of it is left running.")
 
