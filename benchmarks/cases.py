@@ -7,13 +7,12 @@ from contextlib import AbstractContextManager, contextmanager
 
 from attrs import field, frozen
 
-from benchmarks.host import Host
 from benchmarks.rows import Metric
 
 Sample = dict[str, float]
 """Metric name to value, of one repetition."""
 
-Params = dict[str, int | float | str]
+Params = Mapping[str, int | float | str]
 
 
 class UnsupportedCaseError(Exception):
@@ -63,6 +62,3 @@ class Benchmark:
 def root_of(system: str) -> str:
     """The system without its variant: ``ray`` of ``ray/actor``."""
     return system.partition("/")[0]
-
-
-__all__ = ["Benchmark", "Case", "Host", "Metric", "Params", "Sample", "UnsupportedCaseError", "no_backends", "root_of"]

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(prog="python -m benchmarks", description="fedproxy beside its peers, in one run")
     found.add_argument("names", nargs="+", metavar="NAME", choices=[*NAMES, "all"], help=f"{', '.join(NAMES)}, or all")
-    found.add_argument("--peers", type=peers_of, default=None, help=f"of {','.join(PEERS)}; none: fedproxy alone; default: all")
+    found.add_argument("--peers", type=peers_of, help=f"of {','.join(PEERS)}, or all (the default), or none")
     found.add_argument("--quick", action="store_true", help="fewer and smaller: under a minute each on 2 cores")
     found.add_argument("--json", action="store_true", help="one JSON object per row on standard output")
     found.add_argument("--out", type=Path, metavar="FILE", help="write the JSON rows to FILE as well")
@@ -43,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
 def text_of(row: Row) -> str:
     """A row for people."""
     name = f"{row.benchmark}/{row.case}"
-    return f"{name:<34}{row.system:<22}{row.metric:<16}{row.median:>14,.6g} {row.unit:<10}[{row.min:,.6g} to {row.max:,.6g}, n={row.n}]"
+    spread = f"[{row.min:,.6g} to {row.max:,.6g}, n={row.n}]"
+    return f"{name:<34}{row.system:<22}{row.metric:<16}{row.median:>14,.6g} {row.unit:<10}{spread}"
 
 
 def _say(text: str) -> None:

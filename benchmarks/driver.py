@@ -1,6 +1,6 @@
 """The process that holds one system: reads requests, one JSON object per line, and answers each with one.
 
-Run as ``python -m benchmarks.driver BENCHMARK ROOT WORKERS DIRECTORY``; what the system itself prints goes to standard error.
+Run as ``python -m benchmarks.driver BENCHMARK DIRECTORY WORKERS``; what the system prints goes to standard error.
 """
 
 from __future__ import annotations

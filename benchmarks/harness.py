@@ -1,8 +1,8 @@
 """Runs a benchmark: systems in turn, repetition by repetition, and medians at the end.
 
-Strategy: on a small shared machine the load drifts, so the systems are interleaved within each repetition; what drifts then
-hits all alike and the ratios stand. ``--quick`` shares a time budget among the cases: a case that has used its share stops
-after the repetition that it is in, and its rows' ``n`` says so.
+Strategy: on a small shared machine the load drifts, so the systems are interleaved within each repetition; what drifts
+then hits all alike and the ratios stand. ``--quick`` shares a time budget among the cases: a case that has used its
+share stops after the repetition that it is in, and its rows' ``n`` says so.
 """
 
 from __future__ import annotations
@@ -70,11 +70,14 @@ class Run:
 
     def __call__(self) -> Iterator[Row]:
         """Rows, case by case."""
-        with tempfile.TemporaryDirectory(prefix="fpbench-") as directory, self._benchmark.backends() as environment:
-            with self._systems(Path(directory), environment):
-                cases = self._benchmark.cases(self._options.quick)
-                for done, case in enumerate(cases):
-                    yield from self._case(case, share_of=len(cases) - done)
+        with (
+            tempfile.TemporaryDirectory(prefix="fpbench-", ignore_cleanup_errors=True) as directory,
+            self._benchmark.backends() as environment,
+            self._systems(Path(directory), environment),
+        ):
+            cases = self._benchmark.cases(self._options.quick)
+            for done, case in enumerate(cases):
+                yield from self._case(case, share_of=len(cases) - done)
 
     @contextmanager
     def _systems(self, directory: Path, environment: Mapping[str, str]) -> Iterator[None]:
@@ -82,11 +85,16 @@ class Run:
             wanted = [system for system in self._benchmark.systems if self._options.wants(system)]
             for root in dict.fromkeys(root_of(system) for system in wanted):
                 self._drivers[root] = driver = RemoteDriver(
-                    self._benchmark.name, directory=directory / root, workers=self._options.workers, environment=environment
+                    self._benchmark.name,
+                    directory=directory / root,
+                    workers=self._options.workers,
+                    environment=environment,
                 )
                 stack.callback(self._close, root, driver)
             self._open(wanted)
             yield
+            for driver in self._drivers.values():
+                driver.hang_up()
 
     def _open(self, wanted: Sequence[str]) -> None:
         """Start all systems at once, then wait for each."""
@@ -98,9 +106,9 @@ class Run:
                 self._ready.append(system)
 
     def _close(self, root: str, driver: RemoteDriver) -> None:
-        killed = driver.close()
-        if killed:
-            self._options.progress(f"{self._benchmark.name}: {root} left {killed} processes, killed")
+        left = driver.close()
+        if left:
+            self._options.progress(f"{self._benchmark.name}: {root} left {left} processes behind, ended")
 
     def _case(self, case: Case, share_of: int) -> Iterator[Row]:
         deadline = time.monotonic() + max(0.0, self._until - time.monotonic()) / share_of
@@ -164,4 +172,4 @@ class Run:
         """Forget a root whose driver is dead or stuck, with all its variants."""
         self._dead.add(root)
         self._ready = [system for system in self._ready if root_of(system) != root]
-        self._drivers[root].close()
+        self._drivers[root].close(wait_s=1.0)

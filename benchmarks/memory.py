@@ -1,8 +1,8 @@
 """Peak memory of a run's processes.
 
 Strategy: PSS, because the pages of an array that twenty processes map are one array. Pages of files in /dev/shm that
-nobody maps are in no process's PSS, so the memory in use is anonymous PSS plus whichever is larger: mapped shared memory, or
-what /dev/shm holds (of the whole machine: run alone).
+nobody maps are in no process's PSS, so the memory in use is anonymous PSS plus whichever is larger: mapped shared
+memory, or what /dev/shm holds (of the whole machine: run alone).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _rollup(pid: int) -> dict[str, int]:
 
 
 def _shm_used() -> int:
-    stat = os.statvfs("/dev/shm")  # noqa: S108 - it is what is measured
+    stat = os.statvfs("/dev/shm")
     return (stat.f_blocks - stat.f_bfree) * stat.f_frsize
 
 
@@ -77,7 +77,9 @@ class PeakMemory:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         self._thread.join()
 

@@ -1,4 +1,8 @@
-"""The processes of one run, found by a mark in their environment: also those that re-parented themselves."""
+"""The processes of one system.
+
+Strategy: a mark in their environment finds those that re-parented themselves; descent finds those that overwrote their
+environment (``setproctitle`` does: Dask's and Ray's workers). What was once found is remembered by its start time.
+"""
 
 from __future__ import annotations
 
@@ -6,49 +10,65 @@ import os
 import signal
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 MARK = "FEDPROXY_BENCH_MARK"
 PROC = Path("/proc")
+_PARENT, _STARTED, _STATE = 1, 19, 0
+"""Fields of /proc/PID/stat after the name."""
 
 
-def new_mark() -> str:
-    """A mark that no other process carries."""
-    return uuid.uuid4().hex
+class ProcessGroup:
+    """Everything that was started under one mark."""
+
+    def __init__(self) -> None:
+        self.mark = uuid.uuid4().hex
+        self._known: dict[int, str] = {}
+
+    def pids(self) -> list[int]:
+        """Those that live now (zombies aside)."""
+        table = dict(_processes())
+        alive = {pid for pid, started in self._known.items() if pid in table and table[pid][_STARTED] == started}
+        alive |= {pid for pid in table if pid not in alive and _carries(pid, self.mark)}
+        grown = True
+        while grown:
+            children = {pid for pid, stat in table.items() if int(stat[_PARENT]) in alive}
+            grown = not children <= alive
+            alive |= children
+        self._known.update({pid: table[pid][_STARTED] for pid in alive})
+        return sorted(alive)
+
+    def wait_gone(self, timeout_s: float) -> list[int]:
+        """Wait until none lives; those that still do after ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        while (left := self.pids()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return left
+
+    def end(self, *, grace_s: float = 5.0) -> int:
+        """End what lives: TERM, then KILL. How many had to be ended."""
+        left = self.pids()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for pid in self.pids():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            if not self.wait_gone(grace_s):
+                break
+        return len(left)
 
 
-def marked(mark: str) -> list[int]:
-    """Living processes (zombies aside) whose environment carries ``mark``."""
-    wanted = f"{MARK}={mark}".encode()
-    found = []
+def _processes() -> Iterator[tuple[int, list[str]]]:
     for entry in PROC.iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with suppress(OSError):  # gone, or another user's
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
+        if entry.name.isdigit():
+            with suppress(OSError):  # it ended meanwhile
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if fields[_STATE] not in "ZX":
+                    yield int(entry.name), fields
 
 
-def wait_gone(mark: str, timeout_s: float) -> list[int]:
-    """Wait until no process carries ``mark``; those that still do after ``timeout_s``."""
-    deadline = time.monotonic() + timeout_s
-    while (left := marked(mark)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
-
-
-def end_all(mark: str, *, grace_s: float = 5.0) -> int:
-    """End what still carries ``mark``: TERM, then KILL. How many had to be killed."""
-    for pid in marked(mark):
-        _signal(pid, signal.SIGTERM)
-    left = wait_gone(mark, grace_s)
-    for pid in left:
-        _signal(pid, signal.SIGKILL)
-    wait_gone(mark, grace_s)
-    return len(left)
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
+def _carries(pid: int, mark: str) -> bool:
+    with suppress(OSError):  # gone, or another user's
+        return f"{MARK}={mark}".encode() in (PROC / str(pid) / "environ").read_bytes()
+    return False

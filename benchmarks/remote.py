@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.processes import MARK, end_all, marked, new_mark, wait_gone
+from benchmarks.processes import MARK, ProcessGroup
 
 TAIL_CHARS = 600
 CLOSE_S = 20.0
@@ -28,7 +28,7 @@ class RemoteDriver:
     """Starts ``benchmarks.driver`` and asks it things. One request at a time."""
 
     def __init__(self, benchmark: str, *, directory: Path, workers: int, environment: Mapping[str, str]) -> None:
-        self.mark = new_mark()
+        self._group = ProcessGroup()
         directory.mkdir(parents=True)
         self._log_path = directory / "driver.log"
         self._log: IO[bytes] = self._log_path.open("wb")
@@ -39,12 +39,12 @@ class RemoteDriver:
             stdout=subprocess.PIPE,
             stderr=self._log,
             cwd=directory,
-            env={**os.environ, **environment, MARK: self.mark, "PYTHONPATH": _python_path()},
+            env={**os.environ, **environment, MARK: self._group.mark, "PYTHONPATH": _python_path()},
         )
 
     def pids(self) -> list[int]:
         """Every process of this system."""
-        return marked(self.mark)
+        return self._group.pids()
 
     def send(self, request: Mapping[str, Any]) -> None:
         """Ask without waiting."""
@@ -87,19 +87,24 @@ class RemoteDriver:
             return self._log_path.read_text(errors="replace")[-TAIL_CHARS:].strip()
         return ""
 
-    def close(self) -> int:
-        """Let the system end, then end what is left of it. How many processes had to be killed."""
+    def hang_up(self) -> None:
+        """Ask the driver to end; idempotent. Its system starts to close itself."""
+        self._group.pids()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
+
+    def close(self, *, wait_s: float = CLOSE_S) -> int:
+        """Let the system end, then end what is left of it; idempotent. How many processes it left behind."""
+        self.hang_up()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(CLOSE_S)
-        killed = end_all(self.mark) if wait_gone(self.mark, 2.0) else 0
+            self._process.wait(wait_s)
+        left = self._group.end() if self._group.wait_gone(1.0) else 0
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         self._log.close()
-        return killed
+        return left
 
 
 def _python_path() -> str:

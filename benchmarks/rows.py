@@ -70,7 +70,7 @@ def rows_of(
 ) -> list[Row]:
     """One row for each metric that occurs in ``samples``, in the order of ``metrics``.
 
-    A metric may be missing from some samples (memory is taken in repetitions of its own): ``n`` counts those that have it.
+    A metric may be missing from some samples (memory is taken in repetitions of its own): ``n`` counts those with it.
 
     Raises:
         KeyError: a sample holds a metric that is not in ``metrics``.

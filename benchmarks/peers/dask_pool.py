@@ -29,13 +29,14 @@ def cluster(host: Host) -> Iterator[Client]:
         "distributed.admin.large-graph-warning-threshold": "10GB",
         "temporary-directory": str(host.directory),
     }
-    with dask.config.set(settings):
-        with LocalCluster(
-            n_workers=host.workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.ERROR
-        ) as local:
-            with Client(local, direct_to_workers=True) as client:
-                client.wait_for_workers(host.workers)
-                yield client
+    shape = {"n_workers": host.workers, "threads_per_worker": 1, "processes": True}
+    with (
+        dask.config.set(settings),
+        LocalCluster(**shape, dashboard_address=None, silence_logs=logging.ERROR) as local,
+        Client(local, direct_to_workers=True) as client,
+    ):
+        client.wait_for_workers(host.workers)
+        yield client
 
 
 class DaskPool:
@@ -80,7 +81,8 @@ class DaskBag(DaskPool):
 
     def map(self, function: Function, values: Sequence[Any]) -> list[Any]:
         workers = len(self._client.nthreads())
-        return list(dask.bag.from_sequence(values, npartitions=4 * workers).map(function).compute(scheduler=self._client))
+        sequence = dask.bag.from_sequence(values, npartitions=4 * workers)
+        return list(sequence.map(function).compute(scheduler=self._client))
 
 
 def pool(host: Host) -> DaskPool:

@@ -12,7 +12,7 @@ from benchmarks.peers.base import Function, chunk_size
 
 
 class ExecutorPool:
-    """Any ``concurrent.futures.Executor``. ``wrap`` and ``unwrap`` are for systems that put something round arguments."""
+    """Any ``concurrent.futures.Executor``."""
 
     def __init__(self, executor: Executor, workers: int) -> None:
         self._executor = executor

@@ -37,7 +37,6 @@ def cluster(host: Host) -> Iterator[None]:
         ray.shutdown()
 
 
-@ray.remote
 class Worker:
     """An actor that runs what it is sent."""
 
@@ -86,7 +85,7 @@ class RayActors(RayPool):
 
     def __init__(self, workers: int) -> None:
         super().__init__(workers)
-        self._actors = [Worker.remote() for _ in range(workers)]
+        self._actors = [ray.remote(Worker).remote() for _ in range(workers)]
         self._next = cycle(self._actors)
 
     def submit(self, function: Function, value: Any) -> Any:
