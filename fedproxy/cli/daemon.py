@@ -83,8 +83,6 @@ def stop(daemon: Daemon, *, timeout_s: float = 10.0) -> bool:
         _signal(pid, signal.SIGKILL)
         if not _gone(lambda: daemon.pid() == pid, timeout_s):
             raise FedproxyError(f"{daemon.title} (pid {pid}) does not end", hint="is it stuck in the kernel?")
-    with suppress(FileNotFoundError):
-        (daemon.directory / daemon.ready_file).unlink()
     return True
 
 

@@ -38,7 +38,9 @@ def private_dir(path: Path) -> Path:
         ConfigError: the folder cannot be created or written.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_DIR)
+        for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
+            missing.mkdir(exist_ok=True, mode=PRIVATE_DIR)  # with parents=True, the parents would not be private
+        path.mkdir(exist_ok=True)
     except OSError as exc:
         raise ConfigError(
             f"cannot create {path}: {exc.strerror}", hint="set FEDPROXY_HOME to a folder that you can write"

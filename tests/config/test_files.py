@@ -39,7 +39,8 @@ def test_the_template_comments_name_only_keys_that_exist(home):
 def test_the_file_is_private(home):
     path = files.write_endpoint("lab")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o777 == 0o700
+    for folder in (path.parent, path.parent.parent, home):
+        assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_configuration_is_not_replaced_unless_asked():
