@@ -1,0 +1,72 @@
+"""One of several threads does the work, the others wait for what it gets.
+
+Strategy: the table of work under way is locked for a dictionary access only, never while the work runs. A failure goes
+to all who waited and is forgotten: the next one tries again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any
+
+
+class RecursiveFlightError(RuntimeError):
+    """The work asks for its own result."""
+
+
+class _Flight:
+    __slots__ = ("done", "error", "leader", "value")
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.leader = threading.get_ident()
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+
+class SingleFlight:
+    """Runs at most one call per key at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flights: dict[Hashable, _Flight] = {}
+
+    def run(self, key: Hashable, work: Callable[[], Any]) -> Any:
+        """The result of ``work``, or of the same key's work that another thread has under way.
+
+        Raises:
+            RecursiveFlightError: this very thread has that work under way.
+        """
+        with self._lock:
+            flight = self._flights.get(key)
+            mine = flight is None
+            if flight is None:
+                flight = self._flights[key] = _Flight()
+        return self._lead(key, flight, work) if mine else _follow(flight)
+
+    def _lead(self, key: Hashable, flight: _Flight, work: Callable[[], Any]) -> Any:
+        try:
+            flight.value = work()
+            return flight.value
+        except BaseException as exc:
+            flight.error = exc
+            raise
+        finally:
+            with self._lock:
+                del self._flights[key]
+            flight.done.set()
+
+    def forget_all(self) -> None:
+        """After a fork: the threads that flew are not here."""
+        self._lock = threading.Lock()
+        self._flights = {}
+
+
+def _follow(flight: _Flight) -> Any:
+    if flight.leader == threading.get_ident():
+        raise RecursiveFlightError("an object's resolution asks for the object itself")
+    flight.done.wait()
+    if flight.error is not None:
+        raise flight.error
+    return flight.value
