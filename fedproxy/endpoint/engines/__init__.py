@@ -1,1 +1,1 @@
-
+"""Engines: what runs tasks inside an endpoint."""

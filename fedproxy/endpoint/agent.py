@@ -1,0 +1,296 @@
+"""The agent: one process that stands for an endpoint.
+
+Strategy: one loop. A batch of tasks goes to the journal and to the engine at once; the acknowledgement follows when the journal is flushed. Results go to the journal and to the
+service at once, as many as one turn of the loop brings, and are kept until the service confirms them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from fedproxy import errors
+from fedproxy.config.endpoint import EndpointConfig
+from fedproxy.config.home import endpoint_dir, write_private
+from fedproxy.endpoint.catalog import AgentCatalog
+from fedproxy.endpoint.engines.base import Callbacks, Engine, Job
+from fedproxy.endpoint.engines.local import LocalEngine
+from fedproxy.endpoint.holdings import Holdings
+from fedproxy.endpoint.identity import Identity, only_agent, register
+from fedproxy.endpoint.journal import Held, Journal
+from fedproxy.protocol import messages as m
+from fedproxy.protocol.codec import UNDERSTOOD, Buffer, decode, encode, split
+from fedproxy.protocol.ids import new_uuid
+from fedproxy.wire.zmq_channel import Channel, Peer
+
+log = logging.getLogger(__name__)
+
+_CREDIT = 1000
+_MESSAGE_BYTES = 8 * 1024 * 1024
+_HELLO_AGAIN_S = 2.0
+_REFUSED_FOR_S = 30.0
+_GOODBYE_S = 5.0
+
+
+class Agent:
+    """One endpoint's tasks, engine and connection."""
+
+    def __init__(self, config: EndpointConfig, identity: Identity, directory: Path) -> None:
+        self._config, self._identity, self._directory = config, identity, directory
+        self._loop = asyncio.get_running_loop()
+        self._catalog = AgentCatalog()
+        self._journal = Journal(directory / "journal")
+        self._holdings = Holdings(self._journal)
+        self._engine: Engine = LocalEngine(
+            config.engine.max_workers, directory / "workers", self._catalog, Callbacks(self._holdings.hand, self._ended))
+        self._incarnation = new_uuid()
+        self._channel: Channel | None = None
+        self._heartbeat = config.heartbeat
+        self._open = False
+        self._heard = time.monotonic()
+        self._refused_since: float | None = None
+        self._ended_now: list[tuple[m.Outcome, bytes]] = []
+        self._asleep: list[Held] = self._holdings.waiting()
+        """Tasks that wait for a spec or a function."""
+        self.stop = asyncio.Event()
+        self.failure: Exception | None = None
+
+    async def run(self) -> None:
+        """Serve until `stop` is set or the service refuses this agent for good."""
+        await self._engine.start()
+        self._connect()
+        beating = asyncio.ensure_future(self._beat())
+        try:
+            await self.stop.wait()
+        finally:
+            beating.cancel()
+            self._send([encode(m.Heartbeat(time.time(), 0))])  # no credit: nothing more is sent here
+            await self._engine.stop()
+            await self._part()
+            if self._channel is not None:
+                self._channel.close()
+            self._journal.close()
+        if self.failure is not None:
+            raise self.failure
+
+    # ------------------------------------------------------------ connection
+
+    def _connect(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+        self._open = False
+        self._heard = time.monotonic()
+        who = self._identity
+        peer = Peer(who.address, who.server_key, who.keys, f"{who.endpoint_id}/{self._incarnation}".encode())
+        self._channel = Channel(peer, self._on_frames, self._hello, self._down, self._unknown_key)
+
+    def _hello(self) -> None:
+        held = self._holdings.inventory()
+        self._send([encode(m.Hello(
+            self._identity.endpoint_id, self._incarnation, self._identity.journal, self._identity.boot, tuple(sorted(UNDERSTOOD)), _CREDIT, held,
+            "%d.%d.%d" % sys.version_info[:3]))])
+
+    def _down(self) -> None:
+        if self._open:
+            log.warning("the connection to the service is gone; reconnecting")
+        self._open = False
+
+    def _unknown_key(self) -> None:
+        self._fail(errors.AuthenticationError(
+            "the service does not know this endpoint's key", hint="the endpoint was deleted or registered again from another folder; start it again"))
+
+    def _fail(self, failure: Exception) -> None:
+        self.failure = self.failure or failure
+        self.stop.set()
+
+    def _send(self, parts: Sequence[Buffer]) -> bool:
+        return self._channel is not None and self._channel.send(parts)
+
+    async def _beat(self) -> None:
+        """Heartbeats, and the watch over the service's silence."""
+        last_hello = time.monotonic()
+        while True:
+            await asyncio.sleep(min(1.0, self._heartbeat.period_s / 3) if not self._open else self._heartbeat.period_s)
+            now = time.monotonic()
+            if self._open:
+                load = self._engine.load()
+                self._send([encode(m.Heartbeat(time.time(), _CREDIT, load.workers, load.idle, load.waiting))])
+            elif now - last_hello > _HELLO_AGAIN_S:
+                last_hello = now
+                self._hello()
+            if now - self._heard > self._heartbeat.period_s * self._heartbeat.grace:
+                log.warning("the service has been silent for %.0f s: connecting anew", now - self._heard)
+                self._connect()
+
+    async def _part(self) -> None:
+        """Say goodbye once the service has confirmed what has ended, or after a few seconds."""
+        await asyncio.sleep(0)
+        deadline = time.monotonic() + _GOODBYE_S
+        while self._open and self._holdings.finished() and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        self._send([encode(m.Goodbye("stopped"))])
+        await asyncio.sleep(0.05)
+
+    # ------------------------------------------------------------ messages
+
+    def _on_frames(self, frames: list[memoryview]) -> None:
+        try:
+            message, body = decode(frames[0])
+        except errors.ProtocolError as exc:
+            log.warning("the service sent what is not understood: %s", exc)
+            return
+        if len(frames) > 1:
+            body = frames[1]
+        self._heard = time.monotonic()
+        match message:
+            case m.Tasks():
+                self._take_tasks(message, body)
+            case m.ResultAcks():
+                for task_id in self._holdings.settle(message.ids):
+                    self._engine.cancel(task_id)
+            case m.Welcome():
+                self._welcome(message)
+            case m.Catalog():
+                self._learn(message.specs, message.functions, body)
+                self._wake()
+            case m.Cancel():
+                for task_id in message.ids:
+                    self._cancel(task_id)
+            case m.Reset():
+                self._open = False
+                self._hello()
+            case m.Refused():
+                self._refused(message)
+
+    def _welcome(self, message: m.Welcome) -> None:
+        if not self._open:
+            log.info("online as %s, epoch %d, %d tasks held", self._identity.endpoint_id, message.epoch, len(self._holdings))
+        self._open = True
+        self._refused_since = None
+        self._heartbeat = type(self._heartbeat)(message.heartbeat_period_s, message.heartbeat_grace)
+        load = self._engine.load()
+        self._send([encode(m.Heartbeat(time.time(), _CREDIT, load.workers, load.idle, load.waiting))])
+        write_private(self._directory / "agent.json", json.dumps({
+            "pid": os.getpid(), "endpoint_id": self._identity.endpoint_id, "name": self._config.name, "started": time.time()}).encode())
+        self._send_finished(self._holdings.finished())
+        self._ask_for_missing()
+
+    def _refused(self, message: m.Refused) -> None:
+        kind = getattr(errors, message.error, errors.EndpointError)
+        now = time.monotonic()
+        self._refused_since = self._refused_since or now
+        if message.error != "EndpointInUseError" or now - self._refused_since > _REFUSED_FOR_S:
+            self._fail(kind(message.message))
+
+    def _learn(self, specs: dict[bytes, bytes], functions: tuple[m.Blob, ...], body: memoryview) -> None:
+        for name, encoded in specs.items():
+            self._catalog.learn_spec(name, encoded)
+        for blob, part in zip(functions, split(body, (b.size for b in functions)), strict=True):
+            self._catalog.learn_function(blob.hash, bytes(part))
+
+    def _take_tasks(self, message: m.Tasks, body: memoryview) -> None:
+        self._learn(message.specs, message.functions, body)
+        fresh, outdated = self._holdings.accept(message, body[sum(blob.size for blob in message.functions):])
+        for task_id in outdated:
+            self._engine.cancel(task_id)
+        ids = tuple(task.id for task in message.items)
+        self._start(fresh)
+        self._journal.flush_then(lambda: self._send([encode(m.Received(ids))]))
+
+    def _start(self, tasks: list[Held]) -> None:
+        now = time.time()
+        ready = [entry for entry in tasks if self._catalog.ready(entry.task.spec)]
+        if len(ready) < len(tasks):
+            self._asleep += [entry for entry in tasks if not self._catalog.ready(entry.task.spec)]
+            self._ask_for_missing()
+        self._engine.submit([Job(entry.task, entry.payload or b"", now) for entry in ready])
+
+    def _wake(self) -> None:
+        tasks, self._asleep = self._asleep, []
+        self._start(tasks)
+
+    def _ask_for_missing(self) -> None:
+        specs, functions = self._catalog.missing({entry.task.spec for entry in self._asleep})
+        if specs or functions:
+            self._send([encode(m.Need(tuple(specs), tuple(functions)))])
+        elif self._asleep:
+            self._wake()
+
+    def _cancel(self, task_id: bytes) -> None:
+        for entry in self._asleep:
+            if entry.task.id == task_id:
+                self._asleep.remove(entry)
+                body = b"cancelled before it started"
+                self._ended(m.Outcome(task_id, entry.task.attempt, 12, len(body), started=False), body)
+                return
+        self._engine.cancel(task_id)
+
+    # ------------------------------------------------------------ results
+
+    def _ended(self, outcome: m.Outcome, body: bytes) -> None:
+        if not self._ended_now:
+            self._loop.call_soon(self._finish)
+        self._ended_now.append((outcome, body))
+
+    def _finish(self) -> None:
+        ended, self._ended_now = self._ended_now, []
+        self._send_finished(self._holdings.finish(ended))
+
+    def _send_finished(self, results: list[tuple[m.Outcome, bytes]]) -> None:
+        """Send what has ended; without a connection it is sent after the next welcome."""
+        if not self._open:
+            return
+        batch: list[tuple[m.Outcome, bytes]] = []
+        size = 0
+        for outcome, body in results:
+            batch.append((outcome, body))
+            size += len(body)
+            if size > _MESSAGE_BYTES:
+                self._send_results(batch)
+                batch, size = [], 0
+        if batch:
+            self._send_results(batch)
+
+    def _send_results(self, batch: list[tuple[m.Outcome, bytes]]) -> None:
+        self._send([encode(m.Results(tuple(outcome for outcome, _ in batch))), *(body for _, body in batch)])
+
+
+def run(config: EndpointConfig) -> None:
+    """Serve an endpoint until SIGTERM or SIGINT.
+
+    Raises:
+        EndpointInUseError: another agent serves it.
+        ServiceUnavailableError: the service did not answer within a minute.
+    """
+    directory = endpoint_dir(config.name)
+    with only_agent(directory):
+        identity = register(config, directory)
+        try:
+            _run_loop(_serve(config, identity, directory))
+        finally:
+            with suppress(OSError):
+                os.unlink(directory / "agent.json")
+
+
+def _run_loop(main: object) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)  # type: ignore[arg-type]
+    else:
+        uvloop.run(main)
+
+
+async def _serve(config: EndpointConfig, identity: Identity, directory: Path) -> None:
+    agent = Agent(config, identity, directory)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, agent.stop.set)
+    await agent.run()

@@ -1,0 +1,70 @@
+"""What an agent asks of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from attrs import frozen
+
+from fedproxy.protocol.messages import Outcome, Spec, Task
+
+
+@frozen
+class Job:
+    """A task with what is needed to run it."""
+
+    task: Task
+    payload: bytes
+    received: float
+    """The agent's clock, seconds since the epoch."""
+
+
+@frozen
+class Load:
+    """How an engine is doing."""
+
+    workers: int
+    idle: int
+    waiting: int
+
+
+@frozen
+class Callbacks:
+    """How an engine tells its agent. All are called on the loop's thread."""
+
+    handed: Callable[[Sequence[bytes]], None]
+    """Called before workers get these tasks: from here on they may have started."""
+    ended: Callable[[Outcome, bytes], None]
+
+
+class Catalog(Protocol):
+    """Where an engine looks up specs and functions by hash."""
+
+    def spec(self, name: bytes) -> Spec:
+        """A spec that is known."""
+
+    def encoded_spec(self, name: bytes) -> bytes:
+        """The same, encoded."""
+
+    def function(self, name: bytes) -> bytes:
+        """A function's serialized body."""
+
+
+class Engine(Protocol):
+    """Runs jobs. Every job that is submitted ends in exactly one outcome."""
+
+    async def start(self) -> None:
+        """Start workers; returns without waiting for them."""
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Run these, first in first out."""
+
+    def cancel(self, task_id: bytes) -> None:
+        """Stop a job: one that waits ends CANCELLED; one that runs has its worker killed."""
+
+    def load(self) -> Load:
+        """How it is doing now."""
+
+    async def stop(self) -> None:
+        """Stop all workers. Jobs that were running end LOST; those that waited end LOST and not started."""

@@ -1,0 +1,215 @@
+"""The local engine: warm worker processes on this node.
+
+Strategy: pipes, not ZeroMQ (a wake-up across a pipe costs a sixth). A worker gets its next job only when it is idle, unless the calls are known to be so short that the
+round trip would dominate; then it is filled ahead (see `Ahead`). A dead worker is seen by its process descriptor, within milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedproxy.endpoint.engines.base import Callbacks, Catalog, Job, Load
+from fedproxy.endpoint.engines.process import WorkerProcess
+from fedproxy.protocol import messages as m
+from fedproxy.protocol.codec import Buffer, decode, encode, split
+from fedproxy.protocol.flow import Ahead, smoothed
+from fedproxy.protocol.states import TaskState
+
+log = logging.getLogger(__name__)
+
+_MESSAGE_BYTES = 1024 * 1024
+_START_FAILURES = 5
+_RESTART_DELAY_S = 1.0
+
+
+class LocalEngine:
+    """``max_workers`` processes, replaced when they die."""
+
+    def __init__(self, max_workers: int, logs: Path, catalog: Catalog, callbacks: Callbacks, ahead: Ahead = Ahead()) -> None:  # noqa: B008 - frozen
+        self._max_workers, self._logs, self._catalog, self._callbacks, self._ahead = max_workers, logs, catalog, callbacks, ahead
+        self._workers: list[WorkerProcess] = []
+        self._waiting: deque[Job] = deque()
+        self._run_s: dict[bytes, float] = {}
+        self._numbers = 0
+        self._failed_starts = 0
+        self._stopping = False
+        self._filling = False
+        self._all_gone = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start all workers; they announce themselves when they are ready."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        for _ in range(self._max_workers):
+            self._spawn()
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Queue jobs and fill the workers."""
+        self._waiting.extend(jobs)
+        self._fill()
+
+    def cancel(self, task_id: bytes) -> None:
+        """End a waiting job, or kill the worker that runs it; jobs behind it on that worker are given to another."""
+        for job in self._waiting:
+            if job.task.id == task_id:
+                self._waiting.remove(job)
+                self._end(job, TaskState.CANCELLED, "cancelled before it started", started=False)
+                return
+        for worker in self._workers:
+            if any(job.task.id == task_id for job in worker.jobs):
+                worker.cancelled = task_id
+                worker.kill()
+                return
+
+    def load(self) -> Load:
+        """Counts of workers and waiting jobs."""
+        ready = [worker for worker in self._workers if worker.ready]
+        return Load(len(ready), sum(not worker.jobs for worker in ready), len(self._waiting))
+
+    async def stop(self) -> None:
+        """Kill all workers; every job ends."""
+        self._stopping = True
+        waiting, self._waiting = self._waiting, deque()
+        for job in waiting:
+            self._end(job, TaskState.LOST, "the endpoint was stopped before it started", started=False)
+        for worker in list(self._workers):
+            worker.kill()
+        if self._workers:
+            await self._all_gone.wait()
+
+    # ------------------------------------------------------------ workers
+
+    def _spawn(self) -> None:
+        if not self._stopping:
+            self._numbers += 1
+            self._workers.append(WorkerProcess(self._numbers, self._logs, self._on_frame, self._on_death))
+
+    def _on_frame(self, worker: WorkerProcess, frame: memoryview) -> None:
+        message, body = decode(frame)
+        if isinstance(message, m.Results):
+            for outcome, part in zip(message.items, split(body, (o.size for o in message.items)), strict=True):
+                self._answered(worker, outcome, bytes(part))
+        elif isinstance(message, m.Ready):
+            worker.ready = True
+            self._failed_starts = 0
+            log.info("worker %d is ready (%.2f s, Python %s)", worker.pid, time.monotonic() - worker.started, message.python)
+        self._fill_soon()
+
+    def _answered(self, worker: WorkerProcess, outcome: m.Outcome, body: bytes) -> None:
+        job = worker.jobs.popleft()
+        _, started, ended, _ = outcome.times
+        function = self._catalog.spec(job.task.spec).function
+        self._run_s[function] = smoothed(self._run_s.get(function), ended - started)
+        times = (job.received, started, ended, time.time())
+        self._callbacks.ended(m.Outcome(outcome.id, outcome.attempt, outcome.state, outcome.size, times, outcome.moved), body)
+
+    def _on_death(self, worker: WorkerProcess) -> None:
+        self._workers.remove(worker)
+        jobs = list(worker.jobs)
+        worker.jobs.clear()
+        reason = worker.epitaph()
+        if not self._stopping:
+            log.warning("%s", reason)
+        if jobs and jobs[0].task.id == worker.cancelled:
+            self._end(jobs[0], TaskState.CANCELLED, "cancelled while it ran")
+        elif jobs:
+            self._end(jobs[0], TaskState.LOST, f"it may have started: {reason}")
+        self._put_back(worker, jobs[1:])
+        if self._stopping:
+            if not self._workers:
+                self._all_gone.set()
+            return
+        self._replace(worker)
+        self._fill_soon()
+
+    def _put_back(self, worker: WorkerProcess, jobs: list[Job]) -> None:
+        """Jobs that the worker held but certainly had not begun: it answers each before it begins the next."""
+        for job in reversed(jobs):
+            if job.task.id == worker.cancelled:
+                self._end(job, TaskState.CANCELLED, "cancelled before it started", started=False)
+            elif self._stopping:
+                self._end(job, TaskState.LOST, "the endpoint was stopped before it started", started=False)
+            else:
+                self._waiting.appendleft(job)
+
+    def _replace(self, worker: WorkerProcess) -> None:
+        if worker.ready:
+            self._spawn()
+            return
+        self._failed_starts += 1
+        if self._failed_starts == _START_FAILURES:
+            log.error("workers die while they start: %s", worker.epitaph())
+        asyncio.get_running_loop().call_later(_RESTART_DELAY_S, self._spawn)
+
+    # ------------------------------------------------------------ jobs
+
+    def _fill_soon(self) -> None:
+        if not self._filling and self._waiting:
+            self._filling = True
+            asyncio.get_running_loop().call_soon(self._fill)
+
+    def _fill(self) -> None:
+        """Give waiting jobs to workers: to idle ones first, then ahead to those whose jobs are all short."""
+        self._filling = False
+        batches: dict[WorkerProcess, list[Job]] = {}
+        while self._waiting:
+            job = self._waiting[0]
+            depth = self._ahead.depth(self._run_s.get(self._catalog.spec(job.task.spec).function))
+            worker = self._pick(depth, batches)
+            if worker is None:
+                break
+            self._waiting.popleft()
+            worker.depth = min(worker.depth, depth) if worker.jobs else depth
+            worker.jobs.append(job)
+            batches.setdefault(worker, []).append(job)
+        if batches:
+            self._callbacks.handed([job.task.id for jobs in batches.values() for job in jobs])
+            for worker, jobs in batches.items():
+                self._give(worker, jobs)
+
+    def _pick(self, depth: int, batches: dict[WorkerProcess, list[Job]]) -> WorkerProcess | None:
+        """The ready worker with the fewest jobs that may take one more. A worker filled ahead is topped up only when half of it is done."""
+        best: WorkerProcess | None = None
+        for worker in self._workers:
+            held = len(worker.jobs)
+            if not worker.ready or worker.cancelled is not None or (best is not None and held >= len(best.jobs)):
+                continue
+            limit = min(depth, worker.depth) if held else depth
+            if held == 0 or held < (limit if worker in batches else limit // 2):
+                best = worker
+        return best
+
+    def _give(self, worker: WorkerProcess, jobs: list[Job]) -> None:
+        self._teach(worker, {job.task.spec for job in jobs} - worker.known)
+        batch: list[Job] = []
+        size = 0
+        for job in jobs:
+            batch.append(job)
+            size += len(job.payload)
+            if size > _MESSAGE_BYTES:
+                worker.pipe.send(_run_message(batch))
+                batch, size = [], 0
+        if batch:
+            worker.pipe.send(_run_message(batch))
+
+    def _teach(self, worker: WorkerProcess, specs: set[bytes]) -> None:
+        if not specs:
+            return
+        functions = {self._catalog.spec(name).function for name in specs} - worker.known
+        bodies = [(name, self._catalog.function(name)) for name in functions]
+        blobs = tuple(m.Blob(name, len(body)) for name, body in bodies)
+        worker.pipe.send([encode(m.Catalog({name: self._catalog.encoded_spec(name) for name in specs}, blobs)), *(body for _, body in bodies)])
+        worker.known |= specs | functions
+
+    def _end(self, job: Job, state: TaskState, reason: str, *, started: bool = True) -> None:
+        body = reason.encode()
+        times = (job.received, 0.0, 0.0, time.time())
+        self._callbacks.ended(m.Outcome(job.task.id, job.task.attempt, int(state), len(body), times, started=started), body)
+
+
+def _run_message(jobs: list[Job]) -> list[Buffer]:
+    return [encode(m.Run(tuple(job.task for job in jobs))), *(job.payload for job in jobs)]

@@ -1,0 +1,100 @@
+"""Everything the agent answers for: each change is in the journal before it takes effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fedproxy.endpoint.journal import Held, Journal
+from fedproxy.protocol import messages as m
+from fedproxy.protocol.codec import Buffer, encode, split
+from fedproxy.protocol.ids import TaskId
+from fedproxy.protocol.states import TaskState
+
+
+class Holdings:
+    """Tasks from their arrival until the service confirms their end."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._held: dict[TaskId, Held] = journal.recovered
+        self._end_interrupted()
+
+    def _end_interrupted(self) -> None:
+        """What a worker had when the last agent died may have started, and its worker is gone."""
+        body = b"it may have started: the endpoint's agent was killed while a worker had it"
+        for entry in self._held.values():
+            if entry.handed and entry.outcome is None:
+                outcome = m.Outcome(entry.task.id, entry.task.attempt, int(TaskState.LOST), len(body))
+                self.finish([(outcome, body)])
+
+    def inventory(self) -> tuple[tuple[bytes, int], ...]:
+        """(task id, attempt) of all that is held."""
+        return tuple((task_id, entry.task.attempt) for task_id, entry in self._held.items())
+
+    def accept(self, message: m.Tasks, body: memoryview) -> tuple[list[Held], list[TaskId]]:
+        """Take tasks that have arrived. Returns the new ones, and those of which an older attempt is still here.
+
+        A task that is already held (the service sends again what it is not sure of) is passed over.
+        """
+        fresh: list[Held] = []
+        outdated: list[TaskId] = []
+        for task, part in zip(message.items, split(body, (t.size for t in message.items)), strict=True):
+            known = self._held.get(TaskId(task.id))
+            if known is not None and known.task.attempt >= task.attempt:
+                continue
+            if known is not None and known.outcome is None:
+                outdated.append(TaskId(task.id))
+            fresh.append(Held(task, bytes(part)))
+        if fresh:
+            parts: list[Buffer] = [encode(m.Tasks({}, (), tuple(e.task for e in fresh))), *(e.payload or b"" for e in fresh)]
+            self._journal.received(parts)
+        for entry in fresh:
+            self._held[TaskId(entry.task.id)] = entry
+        return fresh, outdated
+
+    def hand(self, ids: Sequence[bytes]) -> None:
+        """Workers get these now."""
+        self._journal.handed(ids)
+        for task_id in ids:
+            entry = self._held.get(TaskId(task_id))
+            if entry is not None:
+                entry.handed, entry.payload = True, None
+
+    def finish(self, ended: Iterable[tuple[m.Outcome, bytes]]) -> list[tuple[m.Outcome, bytes]]:
+        """Attempts have ended; returns those that anybody still wants."""
+        wanted = []
+        for outcome, body in ended:
+            entry = self._held.get(TaskId(outcome.id))
+            if entry is not None and entry.task.attempt == outcome.attempt and entry.outcome is None:
+                entry.outcome, entry.body, entry.payload = outcome, body, None
+                wanted.append((outcome, body))
+        if wanted:
+            self._journal.finished([encode(m.Results(tuple(o for o, _ in wanted))), *(b for _, b in wanted)])
+        return wanted
+
+    def settle(self, ids: Iterable[bytes]) -> list[TaskId]:
+        """The service has these, or wants them no more. Returns those that have not ended here: they are to be stopped."""
+        unfinished: list[TaskId] = []
+        gone: list[bytes] = []
+        for task_id in ids:
+            entry = self._held.pop(TaskId(task_id), None)
+            if entry is not None:
+                gone.append(task_id)
+                if entry.outcome is None:
+                    unfinished.append(TaskId(task_id))
+        if gone:
+            self._journal.settled(gone)
+        if self._journal.wants_rewrite and len(self._held) < 1000:
+            self._journal.rewrite(self._held.values())
+        return unfinished
+
+    def finished(self) -> list[tuple[m.Outcome, bytes]]:
+        """All that has ended and is not confirmed."""
+        return [(entry.outcome, entry.body) for entry in self._held.values() if entry.outcome is not None]
+
+    def waiting(self) -> list[Held]:
+        """All that no worker has had."""
+        return [entry for entry in self._held.values() if entry.outcome is None and not entry.handed]
+
+    def __len__(self) -> int:
+        return len(self._held)

@@ -1,0 +1,119 @@
+"""Who an agent is: its keys, its registration with the service, and the lock that keeps a second agent out."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from attrs import frozen
+
+from fedproxy.config.endpoint import EndpointConfig
+from fedproxy.config.home import host_id, private_dir, write_private
+from fedproxy.config.locate import ServiceAddress, locate_service
+from fedproxy.errors import EndpointInUseError, ServiceUnavailableError
+from fedproxy.protocol.codec import UNDERSTOOD
+from fedproxy.wire.curve import KeyPair, load_or_create_keys
+from fedproxy.wire.rest import RestClient
+
+log = logging.getLogger(__name__)
+_RETRY_S = 0.5
+_GIVE_UP_S = 60.0
+
+
+@frozen
+class Identity:
+    """What the agent needs to connect."""
+
+    endpoint_id: str
+    address: str
+    server_key: bytes
+    keys: KeyPair
+    journal: str
+    boot: str
+
+
+@contextmanager
+def only_agent(directory: Path) -> Iterator[None]:
+    """Hold the endpoint's folder for this process.
+
+    Raises:
+        EndpointInUseError: another process holds it.
+    """
+    private_dir(directory)
+    descriptor = os.open(directory / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise EndpointInUseError(
+                f"an agent of the endpoint in {directory} is already running", hint="see `fedproxy endpoint list`; stop it first") from exc
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def boot_id() -> str:
+    """The kernel's name for this run of the machine."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return "unknown"
+
+
+def journal_id(directory: Path) -> str:
+    """The journal's name: as old as the journal itself."""
+    path = directory / "journal.id"
+    if not path.exists() or not (directory / "journal").exists():
+        write_private(path, uuid.uuid4().hex.encode())
+    return path.read_text()
+
+
+def profile_of(config: EndpointConfig) -> dict[str, object]:
+    """What the service and clients may know of this endpoint. Never a secret."""
+    return {
+        "site": config.site, "host": host_id(), "stores": list(config.store_urls()), "display_name": config.display_name,
+        "python": "%d.%d.%d" % sys.version_info[:3], "engine": config.engine.type, "workers": config.engine.max_workers}
+
+
+def register(config: EndpointConfig, directory: Path) -> Identity:
+    """Register with the service; waits up to a minute for it to come up.
+
+    Raises:
+        ServiceUnavailableError: the service did not answer.
+        AuthenticationError: it does not accept the token.
+    """
+    keys = load_or_create_keys(directory / "curve.json")
+    body = {"name": config.name, "public_key": keys.public.decode(), "profile": profile_of(config), "versions": sorted(UNDERSTOOD)}
+    answer = _ask(lambda: _locate(config), body)
+    write_private(directory / "endpoint.id", str(answer["id"]).encode())
+    return Identity(str(answer["id"]), str(answer["address"]), str(answer["server_key"]).encode(), keys, journal_id(directory), boot_id())
+
+
+def _locate(config: EndpointConfig) -> ServiceAddress:
+    return locate_service(config.service_url or None)
+
+
+def _ask(where: object, body: dict[str, object]) -> dict[str, object]:
+    deadline = time.monotonic() + _GIVE_UP_S
+    while True:
+        try:
+            address = where()  # type: ignore[operator]
+            client = RestClient(address.url, address.token)
+            try:
+                answer: dict[str, object] = client.json("POST", "/v1/endpoints", body)
+                return answer
+            finally:
+                client.close()
+        except ServiceUnavailableError as exc:
+            if time.monotonic() > deadline:
+                raise
+            log.info("waiting for the service: %s", exc)
+            time.sleep(_RETRY_S)
+
+

@@ -1,0 +1,199 @@
+"""The agent's memory on disk: what it was sent, what it handed to a worker, what came out, what the service has confirmed.
+
+Strategy: an append-only file of checksummed records. Each record is handed to the kernel before what it announces happens, so a killed agent forgets nothing;
+flushing to the disk overlaps with the work and is shared by all that waits for it. A torn record at the end is ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum
+from pathlib import Path
+
+from attrs import define, field, frozen
+
+from fedproxy.config.home import PRIVATE_FILE
+from fedproxy.errors import ProtocolError
+from fedproxy.protocol import messages as m
+from fedproxy.protocol.codec import Buffer, decode, encode, split
+from fedproxy.protocol.ids import TaskId
+
+_HEAD = struct.Struct("<IQB")  # CRC-32 of the rest, length of the payload, kind
+_ID = 16
+_SHRINK_BYTES = 64 * 1024 * 1024
+
+
+class Kind(IntEnum):
+    """What a record says."""
+
+    RECEIVED = 1
+    """A `Tasks` message."""
+    HANDED = 2
+    """Task ids: a worker may start them from here on."""
+    FINISHED = 3
+    """A `Results` message."""
+    SETTLED = 4
+    """Task ids: the service has them, or wants them no more."""
+
+
+@define
+class Held:
+    """A task that the agent answers for. ``payload`` is dropped once a worker has it; ``outcome`` and ``body`` are there when it has ended."""
+
+    task: m.Task
+    payload: bytes | None = field(default=None, repr=False)
+    handed: bool = False
+    outcome: m.Outcome | None = None
+    body: bytes = field(default=b"", repr=False)
+
+
+@frozen
+class Record:
+    """One record as read back."""
+
+    kind: Kind
+    payload: memoryview
+
+
+def read_records(data: Buffer) -> Iterator[Record]:
+    """The records of a journal up to the first that is torn or corrupt."""
+    view = memoryview(data)
+    at = 0
+    while at + _HEAD.size <= len(view):
+        crc, length, kind = _HEAD.unpack_from(view, at)
+        end = at + _HEAD.size + length
+        if end > len(view) or zlib.crc32(view[at + 4:end]) != crc or kind not in Kind:
+            return
+        yield Record(Kind(kind), view[at + _HEAD.size:end])
+        at = end
+
+
+def replay(data: Buffer) -> dict[TaskId, Held]:
+    """What an agent with this journal still answers for."""
+    held: dict[TaskId, Held] = {}
+    for record in read_records(data):
+        if record.kind in (Kind.HANDED, Kind.SETTLED):
+            ids = [TaskId(bytes(record.payload[i:i + _ID])) for i in range(0, len(record.payload), _ID)]
+            for task_id in ids:
+                if record.kind is Kind.SETTLED:
+                    held.pop(task_id, None)
+                elif task_id in held:
+                    held[task_id].handed = True
+        else:
+            _replay_message(held, record)
+    return held
+
+
+def _replay_message(held: dict[TaskId, Held], record: Record) -> None:
+    try:
+        message, body = decode(record.payload)
+    except ProtocolError:
+        return  # written by a version that this one does not understand; the service will find these tasks missing
+    if isinstance(message, m.Tasks):
+        skip = sum(blob.size for blob in message.functions)
+        for task, part in zip(message.items, split(body[skip:], (t.size for t in message.items)), strict=True):
+            held[TaskId(task.id)] = Held(task, bytes(part))
+    elif isinstance(message, m.Results):
+        for outcome, part in zip(message.items, split(body, (o.size for o in message.items)), strict=True):
+            entry = held.get(TaskId(outcome.id))
+            if entry is not None:
+                entry.outcome, entry.body, entry.payload = outcome, bytes(part), None
+
+
+class Journal:
+    """One file. ``recovered`` is what it held when it was opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pool = ThreadPoolExecutor(1, "fedproxy-journal")
+        self.recovered = replay(path.read_bytes()) if path.exists() else {}
+        self._file = -1
+        self._size = 0
+        self._waiting: list[Callable[[], None]] = []
+        self._flushing = False
+        self.rewrite(self.recovered.values())
+
+    @property
+    def wants_rewrite(self) -> bool:
+        """Whether the file has grown enough that `rewrite` pays."""
+        return self._size > _SHRINK_BYTES
+
+    def received(self, parts: Sequence[Buffer]) -> None:
+        """Tasks have arrived: the parts of a `Tasks` message."""
+        self._append(Kind.RECEIVED, parts)
+
+    def handed(self, ids: Sequence[bytes]) -> None:
+        """Workers get these tasks now."""
+        self._append(Kind.HANDED, [b"".join(ids)])
+
+    def finished(self, parts: Sequence[Buffer]) -> None:
+        """Attempts have ended: the parts of a `Results` message."""
+        self._append(Kind.FINISHED, parts)
+
+    def settled(self, ids: Sequence[bytes]) -> None:
+        """The service has confirmed these."""
+        self._append(Kind.SETTLED, [b"".join(ids)])
+
+    def flush_then(self, callback: Callable[[], None]) -> None:
+        """Call back (on the loop) when everything appended up to now is on the disk."""
+        self._waiting.append(callback)
+        if not self._flushing:
+            self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._flushing = True
+        flushed = asyncio.get_running_loop().run_in_executor(self._pool, os.fdatasync, self._file)
+        flushed.add_done_callback(lambda done: self._flushed(waiting, done))
+
+    def _flushed(self, waiting: list[Callable[[], None]], done: asyncio.Future[None]) -> None:
+        self._flushing = False
+        if done.cancelled() or done.exception() is not None:
+            return  # a disk that cannot flush: nothing is acknowledged, the service keeps counting it as unconfirmed
+        for callback in waiting:
+            callback()
+        if self._waiting:
+            self._flush()
+
+    def _append(self, kind: Kind, parts: Sequence[Buffer]) -> None:
+        length = sum(map(len, parts))
+        rest = _HEAD.pack(0, length, kind)[4:]
+        crc = zlib.crc32(rest)
+        for part in parts:
+            crc = zlib.crc32(part, crc)
+        record = b"".join((struct.pack("<I", crc), rest, *parts))
+        written = os.write(self._file, record)
+        while written < len(record):
+            written += os.write(self._file, memoryview(record)[written:])
+        self._size += len(record)
+
+    def rewrite(self, held: Iterable[Held]) -> None:
+        """Keep only what is still answered for. The new file replaces the old one in one step."""
+        temporary = self._path.with_suffix(".new")
+        old, self._file = self._file, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+        self._size = 0
+        for entry in held:
+            payload = entry.payload or b""
+            task = m.Task(entry.task.id, entry.task.spec, entry.task.attempt, len(payload))
+            self.received([encode(m.Tasks({}, (), (task,))), payload])
+            if entry.handed:
+                self.handed([task.id])
+            if entry.outcome is not None:
+                self.finished([encode(m.Results((entry.outcome,))), entry.body])
+        os.fdatasync(self._file)
+        os.replace(temporary, self._path)
+        if old >= 0:
+            self._pool.submit(os.close, old)  # behind a flush of it that may be under way
+
+    def close(self) -> None:
+        """Flush and close. Idempotent."""
+        if self._file >= 0:
+            self._pool.shutdown(wait=True)
+            os.fdatasync(self._file)
+            os.close(self._file)
+            self._file = -1

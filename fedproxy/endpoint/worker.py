@@ -1,0 +1,124 @@
+"""A worker process: runs one task at a time, in its main thread, and answers each before it starts the next.
+
+That order is a promise: when a worker dies, the first task it did not answer is the only one that may have started.
+The import chain stays light: this module is started in every worker of every container.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fedproxy.errors import PayloadTooLargeError, TaskFailedError
+from fedproxy.protocol import messages as m
+from fedproxy.protocol.codec import Buffer, decode, decode_spec, encode, split
+from fedproxy.protocol.states import TaskState
+from fedproxy.endpoint.pipe import WorkerPipe
+from fedproxy.serialize import deserialize, serialize, serialize_exception
+
+_PR_SET_PDEATHSIG = 1
+Moved = tuple[int, int]
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when its agent dies, however it dies."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class Worker:
+    """Specs and functions that it was told, and the tasks it is told to run."""
+
+    def __init__(self, pipe: WorkerPipe) -> None:
+        self._pipe = pipe
+        self._specs: dict[bytes, m.Spec] = {}
+        self._bodies: dict[bytes, bytes] = {}
+        self._functions: dict[bytes, Callable[..., Any]] = {}
+
+    def serve(self) -> None:
+        """Run tasks until the agent closes the pipe."""
+        self._pipe.send([encode(m.Ready(os.getpid(), "%d.%d.%d" % sys.version_info[:3]))])
+        for frame in self._pipe.frames():
+            message, body = decode(frame)
+            if isinstance(message, m.Run):
+                for task, payload in zip(message.items, split(body, (t.size for t in message.items)), strict=True):
+                    self._answer(task, payload)
+            elif isinstance(message, m.Catalog):
+                self._learn(message, body)
+
+    def _learn(self, message: m.Catalog, body: memoryview) -> None:
+        for name, encoded in message.specs.items():
+            self._specs[name] = decode_spec(encoded)
+        for blob, part in zip(message.functions, split(body, (b.size for b in message.functions)), strict=True):
+            self._bodies[blob.hash] = bytes(part)
+
+    def _answer(self, task: m.Task, payload: memoryview) -> None:
+        started = time.time()
+        state, parts, moved = self._run(task, payload)
+        size = sum(map(len, parts))
+        outcome = m.Outcome(task.id, task.attempt, state, size, (0.0, started, time.time(), 0.0), moved)
+        self._pipe.send([encode(m.Results((outcome,))), *parts])
+
+    def _run(self, task: m.Task, payload: memoryview) -> tuple[int, list[Buffer], Moved]:
+        try:
+            spec = self._specs[task.spec]
+            function = self._functions.get(spec.function) or self._load(spec)
+            args, kwargs = deserialize(payload)
+            value = function(*args, **kwargs)
+            parts, moved = self._result(value, spec)
+        except BaseException as exc:  # noqa: BLE001 - the boundary of a task: everything it raises is its result
+            return int(TaskState.FAILED), _exception(exc), (0, 0)
+        return int(TaskState.SUCCEEDED), parts, moved
+
+    def _load(self, spec: m.Spec) -> Callable[..., Any]:
+        function: Callable[..., Any] = deserialize(self._bodies[spec.function])
+        self._functions[spec.function] = function
+        return function
+
+    def _result(self, value: object, spec: m.Spec) -> tuple[list[Buffer], Moved]:
+        frame = serialize(value)
+        if frame.nbytes <= spec.threshold_bytes:
+            return list(frame.parts), (0, 0)
+        from fedproxy.endpoint.results import store_result
+
+        stored = store_result(value, frame, spec)
+        if stored is not None:
+            return list(stored.parts), (0, frame.nbytes)
+        if frame.nbytes > spec.payload_limit_bytes:
+            raise PayloadTooLargeError(
+                f"{spec.name} returned {frame.nbytes:,} bytes, over the limit of {spec.payload_limit_bytes:,}, and no store is shared with the client",
+                hint="give the endpoint a store that the client can reach")
+        return list(frame.parts), (0, 0)
+
+
+def _exception(exc: BaseException) -> list[Buffer]:
+    if not isinstance(exc, Exception):
+        # SystemExit and KeyboardInterrupt belong to this process, not to the client's.
+        exc = TaskFailedError(f"the function raised {type(exc).__name__}: {exc}").with_traceback(exc.__traceback__)
+    if exc.__traceback__ is not None:
+        exc = exc.with_traceback(exc.__traceback__.tb_next)  # without the worker's own frame
+    return list(serialize_exception(exc).parts)
+
+
+def main() -> None:
+    """``python -m fedproxy.endpoint.worker DESCRIPTOR PARENT_PID``."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's to handle
+    end = socket.socket(fileno=descriptor)
+    end.set_inheritable(False)
+    sys.argv = ["fedproxy-worker"]
+    gc.freeze()
+    Worker(WorkerPipe(end)).serve()
+
+
+if __name__ == "__main__":
+    main()
