@@ -74,10 +74,17 @@ def endpoint_state(name: str) -> EndpointState:
         config = files.load_endpoint(name).value
     except ConfigError as exc:
         return EndpointState(name, "misconfigured" if pid is None else state, pid, problem=str(exc))
-    known = str(info["endpoint_id"]) if info and "endpoint_id" in info else None
     return EndpointState(
-        name, state, pid, known, _age_s(pid) if pid else None, config.site, config.engine.max_workers
+        name, state, pid, _endpoint_id(running.directory), _age_s(pid) if pid else None, config.site,
+        config.engine.max_workers,
     )
+
+
+def _endpoint_id(directory: Path) -> str | None:
+    """The id under which the service knows the endpoint; None before its first start."""
+    with suppress(OSError):
+        return (directory / "endpoint.id").read_text().strip() or None
+    return None
 
 
 def seen_by_service(endpoint: EndpointState) -> dict[str, object] | None:
