@@ -29,7 +29,10 @@ class Case:
     """Params that differ in the warm-up repetition."""
     repetitions: int = 5
     memory_repetitions: int = 0
-    """Further repetitions in which memory is watched, and nothing timed: watching costs time."""
+    """Further repetitions in which memory is watched, and nothing timed: watching costs time.
+
+    A param ``held_bytes`` says what the caller itself holds, which is not extra.
+    """
     systems: tuple[str, ...] = ()
     """Only these systems; empty: all."""
 

@@ -19,7 +19,7 @@ from attrs import evolve, field, frozen
 
 from benchmarks.cases import Benchmark, Case, Sample, root_of
 from benchmarks.driver import case_request
-from benchmarks.memory import PeakMemory
+from benchmarks.memory import MB, PeakMemory, pss
 from benchmarks.remote import DriverError, RemoteDriver
 from benchmarks.rows import Label, Row, Skipped, rows_of
 
@@ -65,6 +65,7 @@ class Run:
         self._drivers: dict[str, RemoteDriver] = {}
         self._ready: list[str] = []
         self._dead: set[str] = set()
+        self._idle_bytes: dict[str, int] = {}
         self.skipped: list[Skipped] = []
         self._until = time.monotonic() + QUICK_BUDGET_S if options.quick else float("inf")
 
@@ -104,6 +105,8 @@ class Run:
         for system in wanted:
             if self._reply(system, None, lambda driver: driver.receive(self._options.open_timeout_s)) is not None:
                 self._ready.append(system)
+        for root, driver in self._drivers.items():
+            self._idle_bytes[root] = pss(driver.pids())
 
     def _close(self, root: str, driver: RemoteDriver) -> None:
         left = driver.close()
@@ -145,9 +148,11 @@ class Run:
         if not memory:
             reply = self._reply(system, case, ask)
             return None if reply is None else {**reply["sample"]}
-        with PeakMemory(self._drivers[root_of(system)].pids) as peak:
+        root = root_of(system)
+        with PeakMemory(self._drivers[root].pids) as peak:
             reply = self._reply(system, case, ask)
-        return None if reply is None else peak.sample()
+        extra = peak.peak_bytes - self._idle_bytes.get(root, 0) - float(case.params.get("held_bytes", 0))
+        return None if reply is None else {"peak_pss": peak.peak_bytes / MB, "extra_pss": extra / MB}
 
     def _reply(
         self, system: str, case: Case | None, ask: Callable[[RemoteDriver], dict[str, Any]]

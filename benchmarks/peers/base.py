@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 Handle: TypeAlias = Any
 """What a system gives for a task under way: a future, a reference."""
@@ -52,3 +52,12 @@ def chunks(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
 def apply_to_each(function: Function, values: Sequence[Any]) -> list[Any]:
     """Runs in a worker: one chunk."""
     return [function(value) for value in values]
+
+
+@runtime_checkable
+class SupportsStages(Protocol):
+    """A pool that knows where the time of its tasks went."""
+
+    def stages(self, handles: Sequence[Handle]) -> dict[str, float]:
+        """Mean time of each stage over finished tasks: ``stage_NAME`` to ms. Empty: also what was measured aside."""
+        ...

@@ -43,7 +43,7 @@ def ppe(host: Host) -> ExecutorPool:
 
 def loky(host: Host) -> ExecutorPool:
     """loky's pool, workers started."""
-    from loky import ProcessPoolExecutor as LokyExecutor
+    from loky import ProcessPoolExecutor as LokyExecutor  # type: ignore[import-untyped]
 
     return ExecutorPool(warm(host.own(LokyExecutor(host.workers)), host.workers), host.workers)
 

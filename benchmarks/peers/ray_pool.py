@@ -85,8 +85,12 @@ class RayActors(RayPool):
 
     def __init__(self, workers: int) -> None:
         super().__init__(workers)
-        self._actors = [ray.remote(Worker).remote() for _ in range(workers)]
+        self._actors: list[Any] = [self._make().remote() for _ in range(workers)]
         self._next = cycle(self._actors)
+
+    @staticmethod
+    def _make() -> Any:
+        return ray.remote(Worker)
 
     def submit(self, function: Function, value: Any) -> Any:
         return next(self._next).run.remote(function, self.place(value))

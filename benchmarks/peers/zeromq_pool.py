@@ -1,4 +1,4 @@
-"""The raw limit of dispatch: a ROUTER here, a DEALER in each worker, pickles between, nothing else."""
+"""The raw limit of dispatch: a ROUTER here, a DEALER in each worker, pickles between, and arrays as frames."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ WINDOW = 1000
 """Tasks ahead in each worker: ZeroMQ's own queues hold that many."""
 
 
+def packed(value: Any) -> list[Any]:
+    """A pickle, and the arrays in it as frames of their own that nobody copies."""
+    buffers: list[pickle.PickleBuffer] = []
+    return [pickle.dumps(value, protocol=5, buffer_callback=buffers.append), *buffers]
+
+
+def unpacked(frames: list[Any]) -> Any:
+    """What was packed; arrays are views on the received frames."""
+    return pickle.loads(frames[0].buffer, buffers=[frame.buffer for frame in frames[1:]])
+
+
 class ZeroMQPool:
     """Deals tasks in turn to the workers and reads results as they come."""
 
@@ -28,14 +39,14 @@ class ZeroMQPool:
         self._router = router
         self._workers = workers
         self._ids = count()
-        self._waiting: deque[list[bytes]] = deque()
+        self._waiting: deque[list[Any]] = deque()
         self._done: dict[int, Any] = {}
         self._in_flight = 0
 
     def submit(self, function: Function, value: Any) -> int:
         number = next(self._ids)
         worker = self._workers[number % len(self._workers)]
-        message = [worker, number.to_bytes(8, "little"), pickle.dumps((function, value), protocol=5)]
+        message = [worker, number.to_bytes(8, "little"), *packed((function, value))]
         if self._in_flight < WINDOW * len(self._workers):
             self._in_flight += 1
             self._router.send_multipart(message, copy=False)
@@ -48,12 +59,12 @@ class ZeroMQPool:
 
     def result(self, handle: int) -> Any:
         while handle not in self._done:
-            _, number, body = self._router.recv_multipart()
-            self._done[int.from_bytes(number, "little")] = pickle.loads(body)
+            _, number, *frames = self._router.recv_multipart(copy=False)
+            self._done[int.from_bytes(number.bytes, "little")] = unpacked(frames)
             self._in_flight -= 1
             if self._waiting:
                 self._in_flight += 1
-                self._router.send_multipart(self._waiting.popleft())
+                self._router.send_multipart(self._waiting.popleft(), copy=False)
         return self._done.pop(handle)
 
     def results(self, handles: list[int]) -> Iterator[Any]:
@@ -98,9 +109,9 @@ def work(address: str) -> None:
         dealer.connect(address)
         dealer.send(b"ready")
         while True:
-            number, body = dealer.recv_multipart()
-            function, value = pickle.loads(body)
-            dealer.send_multipart([number, pickle.dumps(function(value), protocol=5)], copy=False)
+            number, *frames = dealer.recv_multipart(copy=False)
+            function, value = unpacked(frames)
+            dealer.send_multipart([number, *packed(function(value))], copy=False)
 
 
 if __name__ == "__main__":
