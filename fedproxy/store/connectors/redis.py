@@ -97,7 +97,10 @@ class RedisConnector:
     def get(self, key: str) -> Buffer | None:
         """Read; see ``Connector.get``."""
         name = self._prefix + check_key(key).encode()
-        return self._whole(name, self.client.ask(name, b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)))
+        value = self.client.ask(name, b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name))
+        if type(value) is bytearray and len(value) != chunks.MANIFEST_BYTES:
+            return value
+        return self._whole(name, value)
 
     def _whole(self, name: bytes, value: Reply) -> Buffer | None:
         """The object whose key holds ``value``."""

@@ -23,8 +23,11 @@ JOIN_BYTES = 32 * 1024
 HUGE_BYTES = 2 * 1024 * 1024
 """From here on buffers lie in huge pages: the first touch of small ones costs as much as receiving."""
 IOV_MAX = 512
+SPARE_BYTES = 256 * 1024
 CRLF = b"\r\n"
-_DOLLAR = ord("$")
+_DOLLAR, _PLUS, _MINUS, _COLON, _STAR = b"$+-:*"
+PEEK_BYTES = 1024
+"""Taken first where large values are expected: little of them then passes through the scratch buffer."""
 
 
 class ReplyError(Exception):
@@ -63,11 +66,15 @@ def allocate(size: int) -> memoryview:
 class Wire:
     """One connection. Not thread-safe; after any exception but ``ReplyError`` it can only be closed."""
 
+    __slots__ = ("_buffer", "_end", "_sock", "_spare", "_start", "_take", "_view")
+
     def __init__(self, sock: socket.socket, *, timeout_s: float) -> None:
         self._sock = sock
         self._buffer = bytearray(SCRATCH_BYTES)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
+        self._take = SCRATCH_BYTES
+        self._spare = bytearray()
         self.set_timeout(timeout_s)
 
     def set_timeout(self, timeout_s: float) -> None:
@@ -105,23 +112,23 @@ class Wire:
 
     def read(self) -> Reply:
         """The next reply. Error replies are returned, not raised: inside a pipeline each command has its own."""
-        line = self._line()
-        kind, rest = line[:1], line[1:]
-        if kind == b"$":
+        kind, rest = self._line()
+        if kind == _DOLLAR:
             return self._bulk(_number(rest))
-        if kind == b"+":
+        if kind == _PLUS:
             return rest
-        if kind == b":":
+        if kind == _COLON:
             return _number(rest)
-        if kind == b"-":
+        if kind == _MINUS:
             return ReplyError(rest.decode("utf-8", "replace"))
-        if kind == b"*":
+        if kind == _STAR:
             count = _number(rest)
             return None if count < 0 else self.read_many(count)
-        raise BrokenReplyError(f"not a Redis reply: {bytes(line[:40])!r}")
+        raise BrokenReplyError(f"not a Redis reply: {bytes([kind, *rest[:40]])!r}")
 
     def read_many(self, count: int) -> list[Reply]:
         """``count`` replies, quick for small bulk strings."""
+        self._take = SCRATCH_BYTES
         replies: list[Reply] = []
         add, buffer, find = replies.append, self._buffer, self._buffer.find
         start, end = self._start, self._end
@@ -145,16 +152,16 @@ class Wire:
         Returns:
             Its length; None for a missing key; an error reply; or the whole value where its length is another.
         """
-        line = self._line()
-        if line[0] == _DOLLAR:
-            size = _number(line[1:])
+        kind, rest = self._line()
+        if kind == _DOLLAR:
+            size = _number(rest)
             if size == len(dest):
                 self._fill(dest)
                 return size
             return self._bulk(size)
-        if line[:1] == b"-":
-            return ReplyError(line[1:].decode("utf-8", "replace"))
-        raise BrokenReplyError(f"not a bulk string: {bytes(line[:40])!r}")
+        if kind == _MINUS:
+            return ReplyError(rest.decode("utf-8", "replace"))
+        raise BrokenReplyError(f"not a bulk string: {bytes([kind, *rest[:40]])!r}")
 
     def _bulk(self, size: int) -> bytearray | memoryview | None:
         if size < 0:
@@ -162,10 +169,22 @@ class Wire:
         start = self._start
         if self._end - start >= size + 2:
             self._start = start + size + 2
+            self._take = SCRATCH_BYTES
             return self._buffer[start : start + size]
-        dest = allocate(size)
+        if size > SCRATCH_BYTES // 2:
+            self._take = PEEK_BYTES
+        dest = self._buffer_for(size)
         self._fill(dest)
         return dest
+
+    def _buffer_for(self, size: int) -> memoryview:
+        """A buffer to receive into. A middling one that nobody looks at any more is used again: its pages are there."""
+        if not SPARE_BYTES <= size < HUGE_BYTES:
+            return allocate(size)
+        spare = self._spare
+        if not size <= len(spare) <= 2 * size or not _unseen(spare):
+            self._spare = spare = bytearray(size)
+        return memoryview(spare)[:size]
 
     def _fill(self, dest: memoryview) -> None:
         have = min(self._end - self._start, len(dest))
@@ -189,14 +208,16 @@ class Wire:
             have += got
         self._start, self._end = 0, have - size
 
-    def _line(self) -> bytearray:
-        while (stop := self._buffer.find(CRLF, self._start, self._end)) < 0:
+    def _line(self) -> tuple[int, bytearray]:
+        """The first byte of the next line, and what follows it."""
+        buffer = self._buffer
+        while (stop := buffer.find(CRLF, self._start, self._end)) < 0:
             self._more()
-        line = self._buffer[self._start : stop]
+        start = self._start
         self._start = stop + 2
-        if not line:
+        if start == stop:
             raise BrokenReplyError("an empty line where a reply should begin")
-        return line
+        return buffer[start], buffer[start + 1 : stop]
 
     def _more(self) -> None:
         """Receive at least one more byte into the scratch buffer."""
@@ -208,7 +229,8 @@ class Wire:
             rest = self._buffer[self._start : self._end]
             self._start, self._end = 0, len(rest)
             self._view[: len(rest)] = rest
-        got = self._sock.recv_into(self._view[self._end :] if self._end else self._buffer)
+        room = self._view[self._end : self._end + self._take] if self._end else self._view
+        got = self._sock.recv_into(room, min(self._take, len(room)))
         if not got:
             raise ConnectionResetError("the server closed the connection")
         self._end += got
@@ -235,6 +257,8 @@ class Wire:
 class TlsWire(Wire):
     """The same over TLS, where there is neither scatter/gather nor a kernel time-out."""
 
+    __slots__ = ()
+
     def set_timeout(self, timeout_s: float) -> None:
         """Longest silence of the peer before an ``OSError``."""
         self._sock.settimeout(timeout_s)
@@ -257,6 +281,15 @@ def wire_for(sock: socket.socket, *, timeout_s: float) -> Wire:
     """The wire for a connected, authenticated socket."""
     kind = TlsWire if isinstance(sock, ssl.SSLSocket) else Wire
     return kind(sock, timeout_s=timeout_s)
+
+
+def _unseen(buffer: bytearray) -> bool:
+    """Whether no view of ``buffer`` is alive: only then can its length change."""
+    try:
+        buffer.append(buffer.pop())
+    except BufferError:
+        return False
+    return True
 
 
 def _number(text: bytearray) -> int:
