@@ -20,8 +20,8 @@ def cli(home):
     def run(*arguments, env=None, timeout=60):
         clean = {key: value for key, value in os.environ.items() if not key.startswith("FEDPROXY_")}
         return subprocess.run(
-            [sys.executable, "-m", "fedproxy", *arguments], capture_output=True, text=True, timeout=timeout, check=False,
-            stdin=subprocess.DEVNULL, env={**clean, "FEDPROXY_HOME": str(home), "COLUMNS": "200", **(env or {})},
+            [sys.executable, "-m", "fedproxy", *arguments], capture_output=True, text=True, timeout=timeout,
+            check=False, stdin=subprocess.DEVNULL, env={**clean, "FEDPROXY_HOME": str(home), "COLUMNS": "200", **(env or {})},
         )
 
     yield run

@@ -79,10 +79,11 @@ def test_moves_between_the_same_places_are_added_up():
 def test_the_picture_is_a_png_of_a_readable_size(tmp_path):
     trace = TaskTrace("siteA", "reduce", phases(TIMES, 10.0))
     flows = [
-        Flow(CLIENT, "siteA", 10**8, STORES), Flow("siteB", "siteA", 10**6, STORES), Flow(CLIENT, SERVICE, 10**8, BY_VALUE),
-        Flow(CLIENT, SERVICE, 10**3, SMALL), Flow(SERVICE, "siteB", 10**3, SMALL),
+        Flow(CLIENT, "siteA", 10**8, STORES), Flow("siteB", "siteA", 10**6, STORES),
+        Flow(CLIENT, SERVICE, 10**8, BY_VALUE), Flow(CLIENT, SERVICE, 10**3, SMALL), Flow(SERVICE, "siteB", 10**3, SMALL),
     ]
-    story = Story("title", [trace, TaskTrace("siteB", "map", trace.spans)], "count", [("by value", trace)], "array", flows)
+    counts = [trace, TaskTrace("siteB", "map", trace.spans)]
+    story = Story("title", counts, "count", [("by value", trace)], "array", flows)
     draw(story, tmp_path / "picture.png")
     data = (tmp_path / "picture.png").read_bytes()
     assert data.startswith(b"\x89PNG")

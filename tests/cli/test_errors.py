@@ -117,6 +117,8 @@ def test_an_error_over_several_lines_becomes_one(capsys):
     assert capsys.readouterr().err == "error: first second\n"
 
 
-@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2e8, "200.0 MB"), (5e12, "5000.0 GB")])
+@pytest.mark.parametrize(("size", "text"), [
+    (0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2e8, "200.0 MB"), (5e12, "5000.0 GB"),
+])
 def test_sizes_are_read_by_people(size, text):
     assert output.human_bytes(size) == text
