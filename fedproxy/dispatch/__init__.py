@@ -1,1 +1,1 @@
-
+"""The client's side: submit functions, get futures."""

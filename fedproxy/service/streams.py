@@ -22,6 +22,8 @@ class Subscriber:
     event: asyncio.Event = field(factory=asyncio.Event)
     items: list[tuple[m.Done, bytes]] = field(factory=list)
     bytes: int = 0
+    ended: bool = False
+    """The client asked for the end of the stream."""
     behind: bool = False
     """The buffer overflowed: what follows the cursor must be read from the ledger."""
 
@@ -69,6 +71,12 @@ class Streams:
             self._open[user, group].remove(subscriber)
             if not self._open[user, group]:
                 del self._open[user, group]
+
+    def end(self, user: str, group: str) -> None:
+        """End the streams of this user's group."""
+        for subscriber in self._open.get((user, group), ()):
+            subscriber.ended = True
+            subscriber.event.set()
 
     def wake(self) -> None:
         """Let every stream send, if only an empty message: a client tells silence from a dead connection."""

@@ -106,6 +106,13 @@ async def stream(request: Request) -> Response:
     return StreamingResponse(_results(core, user, request.path_params["group_id"], after), media_type=BINARY)
 
 
+async def close_stream(request: Request) -> Response:
+    """POST: end the open result streams of a task group."""
+    core, user = core_of(request), user_of(request)
+    core.streams.end(user, request.path_params["group_id"])
+    return JSONResponse({})
+
+
 def _framed(cursor: int, items: list[tuple[m.Done, bytes]]) -> bytes:
     head = encode(m.Finished(cursor, tuple(done for done, _ in items)))
     bodies = [body for _, body in items]
@@ -118,7 +125,7 @@ async def _results(core: Core, user: str, group_id: str, after: int) -> AsyncIte
         cursor = after
         subscriber.behind = True  # begin with what has already ended
         yield _framed(cursor, [])
-        while not core.streams.closing:
+        while not (core.streams.closing or subscriber.ended):
             if subscriber.behind:
                 async for chunk, cursor in _catch_up(core, user, group_id, cursor, subscriber):  # noqa: B007, PLW2901
                     yield chunk
@@ -155,5 +162,6 @@ ROUTES = [
     Route("/v1/tasks/{task_id}", status),
     Route("/v1/tasks/{task_id}/result", result),
     Route("/v1/groups/{group_id}", group),
+    Route("/v1/groups/{group_id}/close", close_stream, methods=["POST"]),
     Route("/v1/groups/{group_id}/results", stream),
 ]

@@ -1,0 +1,50 @@
+"""fedproxy runs functions where they should run, and moves the data there by itself."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedproxy.dispatch.api import gather as gather
+    from fedproxy.dispatch.api import get_client as get_client
+    from fedproxy.dispatch.api import map as map  # noqa: A004
+    from fedproxy.dispatch.api import submit as submit
+    from fedproxy.dispatch.client import Client as Client
+    from fedproxy.dispatch.executor import Executor as Executor
+    from fedproxy.dispatch.executor import Options as Options
+    from fedproxy.dispatch.future import TaskFuture as TaskFuture
+    from fedproxy.errors import FedproxyError as FedproxyError
+    from fedproxy.proxy import Proxy as Proxy
+    from fedproxy.store import Store as Store
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Client": "fedproxy.dispatch.client",
+    "Executor": "fedproxy.dispatch.executor",
+    "FedproxyError": "fedproxy.errors",
+    "Options": "fedproxy.dispatch.executor",
+    "Proxy": "fedproxy.proxy",
+    "Store": "fedproxy.store",
+    "TaskFuture": "fedproxy.dispatch.future",
+    "gather": "fedproxy.dispatch.api",
+    "get_client": "fedproxy.dispatch.api",
+    "map": "fedproxy.dispatch.api",
+    "submit": "fedproxy.dispatch.api",
+}
+__all__ = ["__version__", *sorted(_WHERE)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: a worker that needs only `Proxy` loads no client."""
+    module = _WHERE.get(name)
+    if module is None:
+        raise AttributeError(f"module 'fedproxy' has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

@@ -1,0 +1,97 @@
+"""``fedproxy.submit`` and its like, over executors that are made when they are needed."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from fedproxy.dispatch.client import Client
+from fedproxy.dispatch.executor import Executor
+from fedproxy.dispatch.future import TaskFuture
+
+T = TypeVar("T")
+
+
+class _Defaults:
+    """This process's client and executors. One place, so that tests can replace it."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.RLock()
+        self.client: Client | None = None
+        self.executors: dict[tuple[str, tuple[tuple[str, Any], ...]], Executor] = {}
+
+    def close(self) -> None:
+        with self.lock:
+            for executor in self.executors.values():
+                executor.shutdown(wait=False)
+            self.executors.clear()
+            if self.client is not None:
+                self.client.close()
+                self.client = None
+
+
+_defaults = _Defaults()
+
+
+def _current() -> _Defaults:
+    global _defaults
+    if _defaults.pid != os.getpid():
+        _defaults = _Defaults()  # after a fork: the parent's threads and connections are not ours
+    return _defaults
+
+
+def get_client() -> Client:
+    """The client that `submit` uses: the service of the environment, else the local one."""
+    defaults = _current()
+    with defaults.lock:
+        if defaults.client is None:
+            defaults.client = Client()
+            atexit.register(reset)
+        return defaults.client
+
+
+def reset() -> None:
+    """Forget the process's client and executors; the next call makes new ones."""
+    _current().close()
+
+
+def _executor(endpoint: str, options: dict[str, Any]) -> Executor:
+    defaults = _current()
+    key = (endpoint, tuple(sorted(options.items())))
+    executor = defaults.executors.get(key)
+    if executor is None:
+        with defaults.lock:
+            executor = defaults.executors.get(key)
+            if executor is None:
+                executor = defaults.executors[key] = Executor(endpoint, client=get_client(), **options)
+    return executor
+
+
+def submit(fn: Callable[..., T], /, *args: Any, endpoint: str, options: dict[str, Any] | None = None, **kwargs: Any) -> TaskFuture[T]:
+    """Run ``fn(*args, **kwargs)`` at an endpoint and return a future.
+
+    Args:
+        endpoint: name or id.
+        options: see `fedproxy.Executor`: ``{"retries_on_loss": 1}``.
+
+    Raises:
+        ServiceUnavailableError: no service runs; the message says how to start one.
+        UnknownEndpointError: no endpoint of that name.
+        SerializationError: the function or an argument cannot be sent.
+    """
+    return _executor(endpoint, options or {}).submit(fn, *args, **kwargs)
+
+
+def map(fn: Callable[..., T], *iterables: Iterable[Any], endpoint: str, timeout: float | None = None,  # noqa: A001 - the field's name
+        chunksize: int | None = None, options: dict[str, Any] | None = None) -> Iterator[T]:
+    """``fn`` over the items of ``iterables`` at an endpoint; results in order, as they come."""
+    return _executor(endpoint, options or {}).map(fn, *iterables, timeout=timeout, chunksize=chunksize)
+
+
+def gather(futures: Iterable[TaskFuture[T]], *, timeout: float | None = None) -> list[T]:
+    """The values of all futures, in order; raises the first exception."""
+    return [future.result(timeout) for future in futures]

@@ -1,0 +1,190 @@
+"""The client of one service, as one user."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fedproxy.config.locate import locate_service
+from fedproxy.dispatch.endings import read_ending
+from fedproxy.dispatch.endpoints import Endpoints
+from fedproxy.dispatch.functions import serialize_function
+from fedproxy.errors import ProtocolError, ServiceError
+from fedproxy.protocol import messages as m
+from fedproxy.protocol.codec import decode, split
+from fedproxy.protocol.ids import parse_task_id, task_id_text
+from fedproxy.wire.rest import RestClient
+
+_POLL_S = 0.05
+
+
+class TaskPendingError(ServiceError):
+    """The task has not ended yet."""
+
+
+class Client:
+    """Functions, tasks and endpoints of one user at one service. Thread-safe.
+
+    Args:
+        url: the service; by default ``FEDPROXY_SERVICE_URL``, else the local service.
+        token: who asks; by default ``FEDPROXY_TOKEN``, else the local service's own token.
+
+    Raises:
+        ServiceUnavailableError: no service is configured and none runs here.
+    """
+
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        address = locate_service(url, token)
+        self.rest = RestClient(address.url, address.token)
+        self.endpoints = Endpoints(self.rest)
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._limit: int | None = None
+        self._lock = threading.Lock()
+        self._executor: Any = None
+
+    @property
+    def url(self) -> str:
+        """The service's address."""
+        return self.rest.url
+
+    @property
+    def payload_limit_bytes(self) -> int:
+        """The largest inline argument list or result that the service takes."""
+        if self._limit is None:
+            self._limit = int(self.rest.json("GET", "/v1/whoami")["payload_limit_bytes"])
+        return self._limit
+
+    # ------------------------------------------------------------ functions and tasks
+
+    def register_function(self, function: Callable[..., Any]) -> str:
+        """A function's id: the hash of its serialized body. It is sent with the first task that calls it."""
+        made = serialize_function(function)
+        self._functions[made.hash.hex()] = function
+        return made.hash.hex()
+
+    def function(self, function_id: str) -> Callable[..., Any]:
+        """A function that was registered through this client.
+
+        Raises:
+            KeyError: it was not.
+        """
+        return self._functions[function_id]
+
+    def run(self, *args: Any, endpoint_id: str, function_id: str, **kwargs: Any) -> str:
+        """Submit one call and return its task id."""
+        future = self._default_executor(endpoint_id).submit(self.function(function_id), *args, **kwargs)
+        return str(future.task_id)
+
+    def get_task(self, task_id: str) -> dict[str, Any]:
+        """A task's state and timeline.
+
+        Raises:
+            UnknownTaskError: there is no such task of this user.
+        """
+        answer: dict[str, Any] = self.rest.json("GET", f"/v1/tasks/{task_id}")
+        return answer
+
+    def get_result(self, task_id: str, *, timeout_s: float | None = 0.0) -> Any:
+        """A task's value; raises what the task raised. Fetching deletes nothing.
+
+        Args:
+            timeout_s: how long to wait for the end; None waits for ever.
+
+        Raises:
+            TaskPendingError: it has not ended in time.
+            UnknownTaskError: there is no such task of this user.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            data = self.rest.binary("GET", f"/v1/tasks/{task_id}/result")
+            if data:
+                return _value(data)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TaskPendingError(f"task {task_id} has not ended", hint="wait with timeout_s=..., or ask get_task for its state")
+            time.sleep(_POLL_S)
+
+    def get_batch_result(self, task_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """For each task: ``status``, and ``result`` or ``exception`` if it has ended."""
+        found: dict[str, dict[str, Any]] = {}
+        for task_id in task_ids:
+            entry: dict[str, Any] = {"status": self.get_task(task_id)["state"]}
+            try:
+                entry["result"] = self.get_result(task_id)
+            except TaskPendingError:
+                pass
+            except Exception as exc:  # noqa: BLE001 - whatever the task raised is the answer
+                entry["exception"] = exc
+            found[task_id] = entry
+        return found
+
+    def cancel(self, task_ids: Iterable[str]) -> dict[str, str]:
+        """Ask for the end of tasks; returns task id → state. A running one ends a moment later."""
+        answer: dict[str, str] = self.rest.json("POST", "/v1/tasks/cancel", [task_id_text(parse_task_id(t)) for t in task_ids])
+        return answer
+
+    def get_task_group(self, group_id: str) -> list[dict[str, str]]:
+        """``task_id`` and ``state`` of all tasks in a group, in order of submission."""
+        answer: list[dict[str, str]] = self.rest.json("GET", f"/v1/groups/{group_id}")
+        return answer
+
+    # ------------------------------------------------------------ endpoints and the service
+
+    def get_endpoints(self) -> list[dict[str, Any]]:
+        """All endpoints of this user."""
+        answer: list[dict[str, Any]] = self.rest.json("GET", "/v1/endpoints")
+        return answer
+
+    def get_endpoint_status(self, name_or_id: str) -> dict[str, Any]:
+        """One endpoint: whether it is online, its workers, what waits.
+
+        Raises:
+            UnknownEndpointError: there is none of that name or id.
+        """
+        answer: dict[str, Any] = self.rest.json("GET", f"/v1/endpoints/{name_or_id}")
+        return answer
+
+    def delete_endpoint(self, name_or_id: str) -> None:
+        """Forget an endpoint that is offline."""
+        self.rest.binary("DELETE", f"/v1/endpoints/{name_or_id}")
+
+    def service_stats(self) -> dict[str, int]:
+        """Counters of this user since the service started; ``bytes_in`` and ``bytes_out`` are payload bytes that passed the service."""
+        answer: dict[str, int] = self.rest.json("GET", "/v1/stats")
+        return answer
+
+    def close(self) -> None:
+        """Close the connections. Idempotent."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False)
+        self.rest.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def _default_executor(self, endpoint_id: str) -> Any:
+        from fedproxy.dispatch.executor import Executor
+
+        with self._lock:
+            if self._executor is None:
+                self._executor = Executor(endpoint_id, client=self)
+            self._executor.endpoint_id = endpoint_id
+            return self._executor
+
+
+def _value(data: bytes) -> Any:
+    message, body = decode(data)
+    if not isinstance(message, m.Finished) or len(message.items) != 1:
+        raise ProtocolError("a result that cannot be read")
+    (done,) = message.items
+    (part,) = split(body, (done.size,))
+    value, exception = read_ending(done, part)
+    if exception is not None:
+        raise exception
+    return value
+
+

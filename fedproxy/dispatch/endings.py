@@ -1,0 +1,48 @@
+"""What an ending becomes in a future."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fedproxy import errors
+from fedproxy.dispatch.future import TaskFuture
+from fedproxy.protocol.ids import task_id_text
+from fedproxy.protocol.messages import Done
+from fedproxy.protocol.states import TaskState
+from fedproxy.serialize import deserialize, deserialize_exception
+
+_ERRORS: dict[TaskState, type[errors.TaskError]] = {
+    TaskState.LOST: errors.TaskLostError, TaskState.EXPIRED: errors.TaskExpiredError, TaskState.DEAD: errors.TaskDeadError,
+    TaskState.CANCELLED: errors.TaskCancelledError,
+}
+_HINTS = {TaskState.LOST: "if running it twice does no harm, submit it with retries_on_loss=1"}
+
+
+def read_ending(done: Done, body: memoryview | bytes, name: str = "") -> tuple[Any, BaseException | None]:
+    """The value, or the exception."""
+    state = TaskState(done.state)
+    try:
+        if state is TaskState.SUCCEEDED:
+            return deserialize(body), None
+        if state is TaskState.FAILED:
+            return None, deserialize_exception(body)
+    except errors.SerializationError as exc:
+        return None, exc
+    text = bytes(body).decode(errors="replace")
+    task = f"task {task_id_text(done.id)}" + (f" ({name})" if name else "")
+    return None, _ERRORS[state](f"{task} ended {state.name}: {text}", task_id=task_id_text(done.id), hint=_HINTS.get(state))
+
+
+def settle(future: TaskFuture[Any], done: Done, body: memoryview | bytes) -> None:
+    """Give a future its ending. Callbacks run here."""
+    if future.done():
+        return
+    future.arrived(done)
+    if done.state == TaskState.CANCELLED:
+        future.cancel_here()
+        return
+    value, exception = read_ending(done, body, future.name)
+    if exception is None:
+        future.set_result(value)
+    else:
+        future.set_exception(exception)

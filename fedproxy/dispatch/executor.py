@@ -1,0 +1,272 @@
+"""The executor: a `concurrent.futures.Executor` whose workers are somewhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor as BaseExecutor
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+from attrs import define, evolve, field, frozen
+
+from fedproxy.dispatch.chunks import call_chunk
+from fedproxy.dispatch.client import Client
+from fedproxy.dispatch.connection import Call, Connection, Kind
+from fedproxy.dispatch.endpoints import EndpointInfo, policy_for
+from fedproxy.dispatch.functions import SerializedFunction, serialize_function
+from fedproxy.dispatch.future import TaskFuture
+from fedproxy.dispatch.payload import Packed, Policy, pack
+from fedproxy.errors import ConfigError, ServiceError, UnknownTaskError
+from fedproxy.protocol.codec import encode_spec
+from fedproxy.protocol.ids import new_task_id, parse_task_id, spec_hash
+from fedproxy.protocol.messages import Item, Spec
+
+T = TypeVar("T")
+_CHUNKS_PER_WORKER = 4
+_KINDS = 1_000
+
+
+@frozen
+class Options:
+    """How calls are run. ``retries_on_loss`` is how often a task may be run again after it may have started on a worker or machine that was lost;
+    ``retries`` how often after an exception. ``on_offline`` is ``queue`` or ``fail``."""
+
+    retries: int = field(default=0, validator=lambda _, a, v: _not_negative(a.name, v))
+    retries_on_loss: int = field(default=0, validator=lambda _, a, v: _not_negative(a.name, v))
+    threshold_bytes: int = field(default=64 * 1024, validator=lambda _, a, v: _not_negative(a.name, v))
+    on_offline: str = field(default="queue", validator=lambda _, a, v: _one_of(a.name, v, ("queue", "fail")))
+
+
+def _not_negative(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigError(f"{name} is a number that is not negative, not {value!r}")
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} is one of {', '.join(allowed)}, not {value!r}")
+
+
+@define
+class _Target:
+    """The endpoint that calls go to now."""
+
+    info: EndpointInfo
+    policy: Policy
+
+
+class Executor(BaseExecutor):
+    """Submits calls to an endpoint; results are pushed back.
+
+    Args:
+        endpoint_id: name or id of the endpoint; may be changed between submits.
+        client: which service; by default the local one or that of the environment.
+        task_group_id: the group that the tasks belong to; by default a new one. `reload_tasks` gets the futures of a group back.
+        label: shown with warnings.
+        options: see `Options`; single ones can be given as keywords: ``Executor(endpoint, retries_on_loss=1)``.
+
+    Raises:
+        ServiceUnavailableError: no service runs or answers.
+        ConfigError: an option is unknown or has a wrong value.
+    """
+
+    def __init__(self, endpoint_id: str | None = None, *, client: Client | None = None, task_group_id: str | None = None, label: str = "",
+                 options: Options = Options(), **single: Any) -> None:  # noqa: B008 - frozen
+        try:
+            self.options = evolve(options, **single)
+        except TypeError as exc:
+            known = ", ".join(sorted(name for name in Options.__slots__ if not name.startswith("_")))
+            raise ConfigError(f"unknown option: {exc}", hint=f"options are {known}") from exc
+        self.endpoint_id = endpoint_id
+        self.label = label
+        self._own_client = client is None
+        self.client = client or Client()
+        self._connection = Connection(self.client.rest, task_group_id, self.client.endpoints.offline)
+        self._kinds: dict[object, Kind] = {}
+        self._targets: dict[str, _Target] = {}
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._shut = False
+
+    @property
+    def task_group_id(self) -> str:
+        """The group that this executor's tasks belong to."""
+        return self._connection.group
+
+    # ------------------------------------------------------------ submitting
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> TaskFuture[T]:
+        """Run ``fn(*args, **kwargs)`` at the endpoint. Returns at once.
+
+        Arguments above the threshold go through a store that both sides reach; the function gets the objects themselves.
+
+        Raises:
+            SerializationError: the function or an argument cannot be sent.
+            PayloadTooLargeError: too large, and no store is shared.
+            UnknownEndpointError: no such endpoint.
+            EndpointOfflineError: it is offline, and ``on_offline='fail'``.
+            ServiceUnavailableError: the service does not answer.
+            RuntimeError: the executor was shut down.
+        """
+        return self._submit(serialize_function(fn), args, kwargs, None)
+
+    def submit_once(self, key: str, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> TaskFuture[T]:
+        """As `submit`, with an idempotency key: submitting the same call under the same key again gives the same task; another call under it is a
+        `ConflictError` on the future."""
+        return self._submit(serialize_function(fn), args, kwargs, key)
+
+    def submit_to_registered_function(self, function_id: str, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> TaskFuture[Any]:
+        """Run a function that was registered through this client."""
+        return self.submit(self.client.function(function_id), *args, **(kwargs or {}))
+
+    def _submit(self, function: SerializedFunction, args: tuple[Any, ...], kwargs: dict[str, Any], key: str | None) -> TaskFuture[Any]:
+        created = time.time()
+        if self._shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if self._pid != os.getpid():
+            self._after_fork()
+        target = self._target()
+        packed = pack(args, kwargs, target.policy)
+        kind = self._kind(function, target)
+        task_id = new_task_id()
+        future: TaskFuture[Any] = TaskFuture(task_id, function.name, self._ask)
+        if packed.refs:
+            future.add_done_callback(partial(_release, packed, target.policy))
+        item = Item(task_id, kind.hash, packed.frame.nbytes, created, key)
+        self._connection.send(Call(item, kind, packed.frame.parts, future))
+        return future
+
+    def map(self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int | None = None) -> Iterator[T]:
+        """As `concurrent.futures.Executor.map`. Items travel in chunks; without ``chunksize`` four for each worker of the endpoint."""
+        calls = list(zip(*iterables, strict=False))
+        if chunksize is None:
+            chunksize = max(1, -(-len(calls) // (self._workers() * _CHUNKS_PER_WORKER)))
+        elif chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        rest = iter(calls)
+        futures = [self.submit(call_chunk, fn, chunk) for chunk in iter(lambda: list(islice(rest, chunksize)), [])]
+        return _results(futures, deadline)
+
+    def _workers(self) -> int:
+        status = self.client.get_endpoint_status(self._endpoint())
+        return int(status.get("workers") or status["profile"].get("workers") or 1)
+
+    def reload_tasks(self, task_group_id: str | None = None) -> list[TaskFuture[Any]]:
+        """Futures of all tasks of a group, in order of submission, also from another process. The executor goes on with that group."""
+        group = task_group_id or self.task_group_id
+        if group != self.task_group_id:
+            self._connection.close()
+            self._connection = Connection(self.client.rest, group, self.client.endpoints.offline)
+        futures = []
+        for entry in self.client.get_task_group(group):
+            task_id = parse_task_id(entry["task_id"])
+            future: TaskFuture[Any] = TaskFuture(task_id, "", self._ask)
+            self._connection.watch(future, task_id)
+            futures.append(future)
+        return futures
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls. ``wait`` returns when all futures have ended and their callbacks have run. Idempotent."""
+        self._shut = True
+        if cancel_futures:
+            pending = [future.task_id for future in self._connection.pending]
+            if pending:
+                self.client.cancel(pending)
+        if wait:
+            self._connection.wait_idle()
+        self._connection.close()
+        if wait:
+            self._connection.join()
+            if self._own_client:
+                self.client.close()
+
+    # ------------------------------------------------------------ inside
+
+    def _endpoint(self) -> str:
+        if not self.endpoint_id:
+            raise ConfigError("no endpoint to submit to", hint="pass endpoint='NAME'; see `fedproxy endpoint list`")
+        return self.endpoint_id
+
+    def _target(self) -> _Target:
+        name = self._endpoint()
+        info = self.client.endpoints.find(name, on_offline=self.options.on_offline)
+        target = self._targets.get(name)
+        if target is None or (target.info is not info and target.info.stores != info.stores):
+            target = _Target(info, policy_for(info, self.options.threshold_bytes, self.client.payload_limit_bytes))
+            self._targets[name] = target
+        return target
+
+    def _kind(self, function: SerializedFunction, target: _Target) -> Kind:
+        """The spec of such calls, made once."""
+        options = self.options
+        key = (function.hash, target.info.id, target.info.stores, options)
+        kind = self._kinds.get(key)
+        if kind is None:
+            spec = Spec(
+                function.hash, target.info.id, function.name, options.retries, options.retries_on_loss, None, target.info.stores,
+                options.threshold_bytes, self.client.payload_limit_bytes, options.on_offline, "%d.%d" % sys.version_info[:2])
+            encoded = encode_spec(spec)
+            if len(self._kinds) >= _KINDS:
+                self._kinds.clear()
+            kind = self._kinds[key] = Kind(spec_hash(encoded), encoded, function, self._endpoint(), target.info.id)
+        return kind
+
+    def _after_fork(self) -> None:
+        """A fork has this object but not its threads: it goes on with connections and a group of its own."""
+        self._pid = os.getpid()
+        self.client = Client(self.client.url)
+        self._connection = Connection(self.client.rest, None, self.client.endpoints.offline)
+        self._kinds.clear()
+        self._targets.clear()
+
+    def _ask(self, future: TaskFuture[Any], question: str) -> Any:
+        """What futures ask of the service."""
+        if question == "cancel":
+            return self._cancel(future)
+        try:
+            task = self.client.get_task(future.task_id)
+        except UnknownTaskError:
+            return "PENDING" if question == "status" else {}  # not yet acknowledged
+        return task["state"] if question == "status" else task["timeline"]
+
+    def _cancel(self, future: TaskFuture[Any]) -> None:
+        deadline = time.monotonic() + 10.0
+        while not future.done():
+            state = self.client.cancel([future.task_id])[future.task_id]
+            if state == "CANCELLED":
+                future.cancel_here()
+            elif state not in ("UNKNOWN", "QUEUED", "SENT"):
+                return
+            if time.monotonic() > deadline:
+                warnings.warn(f"task {future.task_id} could not be cancelled: it is {state}", stacklevel=3)
+                return
+            if not future.done():
+                time.sleep(0.02)
+
+
+def _release(packed: Packed, policy: Policy, _future: object) -> None:
+    """The task is terminal: what was put for it alone is not needed any more."""
+    if policy.store is not None:
+        for ref in packed.refs:
+            policy.store.evict(ref)
+
+
+def _results(futures: list[TaskFuture[Any]], deadline: float | None) -> Iterator[Any]:
+    try:
+        futures.reverse()
+        while futures:
+            future = futures.pop()
+            yield from future.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    finally:
+        for future in futures:
+            with suppress(ServiceError):
+                future.cancel()
+

@@ -1,0 +1,73 @@
+"""Futures of tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from fedproxy.protocol.ids import task_id_text
+from fedproxy.protocol.messages import Done
+from fedproxy.protocol.states import TaskState
+from fedproxy.protocol.timeline import timeline
+
+T = TypeVar("T")
+
+
+class TaskFuture(Future[T]):
+    """A `concurrent.futures.Future` of a task at an endpoint.
+
+    ``result()`` gives the function's value; one that was larger than the threshold is a lazy `Proxy` of it. An exception of the function is raised
+    again, with its own type. Failures of the system are `TaskError` and `ServiceError`.
+    """
+
+    def __init__(self, task_id: bytes, name: str, ask: Callable[[TaskFuture[Any], str], Any]) -> None:
+        super().__init__()
+        self._id = task_id
+        self._ask = ask
+        self.name = name
+        """The function's name."""
+        self.done_info: Done | None = None
+        self._resolved_at = 0.0
+
+    @property
+    def task_id(self) -> str:
+        """The task's id, a UUID. It is final once the submit was acknowledged."""
+        return task_id_text(self._id)
+
+    def status(self) -> str:
+        """The task's state at the service now: QUEUED, SENT, or a terminal state. Asks the service unless it is known here."""
+        if self.done_info is not None:
+            return TaskState(self.done_info.state).name
+        return str(self._ask(self, "status"))
+
+    def timeline(self) -> dict[str, float]:
+        """Station → time (seconds since the epoch, by the clock of the machine that passed it); see `fedproxy.protocol.timeline`."""
+        if self.done_info is None:
+            return dict(self._ask(self, "timeline"))
+        stations = timeline(self.done_info.times)
+        if self._resolved_at:
+            stations["resolved"] = self._resolved_at
+        return stations
+
+    def cancel(self) -> bool:
+        """Cancel the task: certain while it is queued; while it runs, its worker is killed. False if it has ended already."""
+        if self.done():
+            return self.cancelled()
+        self._ask(self, "cancel")
+        return self.cancelled()
+
+    def running(self) -> bool:
+        """Whether the task was sent to its endpoint and has not ended. Asks the service."""
+        return not self.done() and self.status() == "SENT"
+
+    def arrived(self, done: Done) -> None:
+        """The ending has come; the value follows."""
+        self.done_info = done
+        self._resolved_at = time.time()
+
+    def cancel_here(self) -> None:
+        """The task is cancelled, for certain."""
+        if super().cancel():
+            self.set_running_or_notify_cancel()

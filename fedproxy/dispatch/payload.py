@@ -1,0 +1,115 @@
+"""What travels inline and what goes through a store: arguments to bytes, large ones to refs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import define, field, frozen
+
+from fedproxy.errors import PayloadTooLargeError
+from fedproxy.proxy import Proxy
+from fedproxy.serialize import Frame, serialize
+from fedproxy.store import Ref, Staged, Store
+
+INPUT_TTL_S = 24 * 3600.0
+
+
+@frozen
+class Policy:
+    """How arguments travel to one endpoint."""
+
+    store: Store | None
+    """The fastest store that both sides reach, or None."""
+    threshold_bytes: int
+    limit_bytes: int
+
+
+@define
+class Packed:
+    """Arguments as they go into a batch."""
+
+    frame: Frame
+    refs: list[Ref] = field(factory=list)
+    """Objects that were put for this task alone."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that travel through a store."""
+        return sum(ref.size for ref in self.refs)
+
+
+def pack(args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy) -> Packed:
+    """Serialize the arguments of one call. Each argument above the threshold, and each such element of a list, tuple or dict that is an
+    argument, is put in the store; the worker gets the object itself in its place.
+
+    Raises:
+        SerializationError: an argument cannot be pickled.
+        PayloadTooLargeError: the arguments are over the limit, and no store is shared with the endpoint.
+    """
+    packed: list[Ref] = []
+    if policy.store is not None and any(_is_large(value, policy.threshold_bytes) for value in _leaves(args, kwargs)):
+        args, kwargs = _stage(args, kwargs, lambda value: _is_large(value, policy.threshold_bytes), policy.store, packed)
+    frame = serialize((args, kwargs))
+    if frame.nbytes > policy.threshold_bytes and policy.store is not None:
+        args, kwargs = _stage(args, kwargs, None, policy.store, packed, policy.threshold_bytes)
+        frame = serialize((args, kwargs))
+    if frame.nbytes > policy.limit_bytes:
+        raise PayloadTooLargeError(
+            f"arguments of {frame.nbytes:,} bytes are over the limit of {policy.limit_bytes:,}"
+            + (" and no store is shared with the endpoint" if policy.store is None else ", even with large ones in a store"),
+            hint="give the endpoint a store that this client can reach, or pass large objects as arguments of their own")
+    return Packed(frame, packed)
+
+
+def _leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    for value in (*args, *kwargs.values()):
+        yield value
+        kind = type(value)
+        if kind is list or kind is tuple:
+            yield from value
+        elif kind is dict:
+            yield from value.values()
+
+
+def _is_large(value: object, threshold_bytes: int) -> bool:
+    """A cheap look: only for what knows its own size."""
+    kind = type(value)
+    if kind in (bytes, bytearray, str):
+        return len(value) > threshold_bytes  # type: ignore[arg-type]
+    if kind is Proxy or kind is Staged or kind in (int, float, bool, list, tuple, dict, type(None)):
+        return False
+    size = getattr(value, "nbytes", None)
+    return isinstance(size, int) and size > threshold_bytes
+
+
+def _stage(args: tuple[Any, ...], kwargs: dict[str, Any], wanted: Callable[[object], bool] | None, store: Store, refs: list[Ref],
+           threshold_bytes: int = 0) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def put(value: Any) -> Any:
+        if type(value) in (Proxy, Staged, int, float, bool, type(None)) or (wanted is not None and not wanted(value)):
+            return value
+        frame = serialize(value)
+        if wanted is None and frame.nbytes <= threshold_bytes:
+            return value
+        ref = store.put_frame(frame, ttl=INPUT_TTL_S)
+        refs.append(ref)
+        return Staged(ref)
+
+    def one_level(value: Any) -> Any:
+        kind = type(value)
+        if kind is list:
+            return [put(item) for item in value]
+        if kind is tuple:
+            return tuple(put(item) for item in value)
+        if kind is dict:
+            return {key: put(item) for key, item in value.items()}
+        return put(value)
+
+    def whole(value: Any) -> Any:
+        """A container is looked into; what is still large because of many small elements goes as one object."""
+        staged = one_level(value)
+        return put(staged) if wanted is None and type(staged) in (list, tuple, dict) else staged
+
+    return tuple(map(whole, args)), {name: whole(value) for name, value in kwargs.items()}
+
+
