@@ -16,11 +16,12 @@ class RecursiveFlightError(RuntimeError):
 
 
 class _Flight:
-    __slots__ = ("done", "error", "leader", "value")
+    __slots__ = ("done", "error", "followers", "leader", "value")
 
     def __init__(self) -> None:
         self.done = threading.Event()
         self.leader = threading.get_ident()
+        self.followers = 0
         self.value: Any = None
         self.error: BaseException | None = None
 
@@ -32,8 +33,11 @@ class SingleFlight:
         self._lock = threading.Lock()
         self._flights: dict[Hashable, _Flight] = {}
 
-    def run(self, key: Hashable, work: Callable[[], Any]) -> Any:
+    def run(self, key: Hashable, work: Callable[[], Any]) -> tuple[Any, bool]:
         """The result of ``work``, or of the same key's work that another thread has under way.
+
+        Returns:
+            The result, and whether several threads got it.
 
         Raises:
             RecursiveFlightError: this very thread has that work under way.
@@ -43,12 +47,13 @@ class SingleFlight:
             mine = flight is None
             if flight is None:
                 flight = self._flights[key] = _Flight()
+            else:
+                flight.followers += 1
         return self._lead(key, flight, work) if mine else _follow(flight)
 
-    def _lead(self, key: Hashable, flight: _Flight, work: Callable[[], Any]) -> Any:
+    def _lead(self, key: Hashable, flight: _Flight, work: Callable[[], Any]) -> tuple[Any, bool]:
         try:
             flight.value = work()
-            return flight.value
         except BaseException as exc:
             flight.error = exc
             raise
@@ -56,6 +61,7 @@ class SingleFlight:
             with self._lock:
                 del self._flights[key]
             flight.done.set()
+        return flight.value, flight.followers > 0
 
     def forget_all(self) -> None:
         """After a fork: the threads that flew are not here."""
@@ -63,10 +69,10 @@ class SingleFlight:
         self._flights = {}
 
 
-def _follow(flight: _Flight) -> Any:
+def _follow(flight: _Flight) -> tuple[Any, bool]:
     if flight.leader == threading.get_ident():
         raise RecursiveFlightError("an object's resolution asks for the object itself")
     flight.done.wait()
     if flight.error is not None:
         raise flight.error
-    return flight.value
+    return flight.value, True

@@ -1,8 +1,8 @@
 """Every special method of a proxy: the same operation on the target.
 
 Strategy: Python looks special methods up on the type, so each has to be written out. ``self.__fp_target__`` is a slot
-that stays empty until the target is there; reading an empty slot falls to ``__getattr__``, which resolves. So a resolved
-proxy pays one slot read and no check.
+that stays empty until the target is there; reading an empty slot falls to ``__getattr__``, which resolves. So a
+resolved proxy pays one slot read and no check.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Strategy: an own class with slots, measured against wrapt and lazy-object-proxy (docs/adr): attribute access is the
 commonest use, and ``__getattr__``, which Python calls only for names that the class does not have, is faster than
-their ``__getattribute__`` with its detours. The slot of the target stays empty until the target is there, so that a resolved
-proxy makes no check at all.
+their ``__getattribute__`` with its detours. The slot of the target stays empty until the target is there, so that a
+resolved proxy makes no check at all.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def type_name(kind: type) -> str | None:
 
 def _resolve(proxy: Proxy[Any]) -> Any:
     try:
-        return _flights.run(id(proxy), lambda: _fetch(proxy))
+        return _flights.run(id(proxy), lambda: _fetch(proxy))[0]
     except RecursiveFlightError as exc:
         raise ProxyResolveError(f"{_where(proxy.__fp_factory__)} needs itself to be resolved") from exc
 

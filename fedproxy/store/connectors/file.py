@@ -1,0 +1,379 @@
+"""Objects as files in one folder that every reader mounts.
+
+Strategy: write to a temporary name and rename, so that a reader sees all of an object or nothing; read by a private
+mapping, so that a large array costs no copy and what a reader changes stays its own. A batch of small objects is one file
+(``packs``). Everything goes through a descriptor of the folder, with names that were checked, and never follows a link:
+nothing outside the folder is ever touched.
+
+An object that expires has its owner's execute bit set and its time of expiry as its modification time, so that neither a
+second file nor a header is needed.
+
+``file:///DIR[?id=ID][&read=1]``: ``id`` is what the folder's marker file says, so that a folder of the same path on another
+machine is not mistaken for this one; ``read=1`` reads instead of mapping, for file systems that do not map well.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from fedproxy.errors import ConfigError, StoreClosedError, StoreUnavailableError
+from fedproxy.store.connectors import packs, waiting
+from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key, parts_nbytes
+from fedproxy.store.connectors.posix import open_directory, read_all, translate, write_all
+from fedproxy.store.urls import StoreUrl
+
+MARKER = ".fedproxy-store"
+_TEMPORARY = ".tmp-"
+_PACK = ".pack-"
+_STALE_S = 3600.0
+_MAP_FROM_BYTES = 64 * 1024
+_PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+_OPEN_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class FileConnector:
+    """One object, one file; a batch of small objects, one file."""
+
+    in_memory = False
+
+    def __init__(self, directory: Path, *, expected_id: str | None = None, read: bool = False) -> None:
+        self._path = directory
+        self._directory = open_directory(directory, store=f"file://{directory}")
+        self._id = self._mark(expected_id)
+        self._read = read
+        self.url = f"file://{directory}?id={self._id}" + ("&read=1" if read else "")
+
+    # -- objects
+
+    def put(self, parts: Parts, *, key: str | None = None, ttl_s: float | None = None) -> str:
+        """Write a file and rename it into place."""
+        name = new_key() if key is None else check_key(key)
+        self._write(name, parts, ttl_s)
+        waiting.wake(self._fd(), name)
+        return name
+
+    def get(self, key: str) -> Buffer | None:
+        """Map the file, or read it where it is small."""
+        place = packs.place_of(check_key(key))
+        if place is not None:
+            pack = self._pack(place[0])
+            if pack is not None:
+                return pack.get(place[1])
+        return self._load(key)
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file that has not expired."""
+        place = packs.place_of(check_key(key))
+        if place is not None:
+            pack = self._pack(place[0])
+            if pack is not None:
+                return pack.lives(place[1])
+        try:
+            status = os.stat(key, dir_fd=self._fd(), follow_symlinks=False)
+        except OSError:
+            return self._after_miss()
+        return stat.S_ISREG(status.st_mode) and not _expired(status)
+
+    def evict(self, key: str) -> None:
+        """Remove the file; mappings that readers hold stay valid."""
+        self.evict_batch([key])
+
+    # -- batches
+
+    def put_batch(
+        self, items: Sequence[Parts], *, keys: Sequence[str] | None = None, ttl_s: float | None = None
+    ) -> list[str]:
+        """Small objects without given keys share a file; others get one each."""
+        if keys is not None:
+            return [self.put(parts, key=key, ttl_s=ttl_s) for parts, key in zip(items, keys, strict=True)]
+        names = [""] * len(items)
+        small: list[int] = []
+        data: list[bytes] = []
+        for index, parts in enumerate(items):
+            if parts_nbytes(parts) <= packs.MAX_ITEM_BYTES and len(small) < packs.MAX_ITEMS:
+                small.append(index)
+                data.append(packs.joined(parts))
+            else:
+                names[index] = self.put(parts, ttl_s=ttl_s)
+        if small:
+            base = packs.new_base()
+            self._write(_PACK + base, [packs.build(data)], ttl_s)
+            for place, index in enumerate(small):
+                names[index] = f"{base}.{place}"
+        return names
+
+    def get_batch(self, keys: Sequence[str]) -> list[Buffer | None]:
+        """Each pack is read once."""
+        found: list[Buffer | None] = [None] * len(keys)
+        for base, wanted in _by_pack(keys).items():
+            pack = None if base is None else self._pack(base)
+            if pack is None:
+                for index, _ in wanted:
+                    found[index] = self._load(keys[index])
+                continue
+            for (index, _), data in zip(wanted, pack.get_many([place for _, place in wanted]), strict=True):
+                found[index] = data
+        return found
+
+    def exists_batch(self, keys: Sequence[str]) -> list[bool]:
+        """``exists`` for each."""
+        return [self.exists(key) for key in keys]
+
+    def evict_batch(self, keys: Sequence[str]) -> None:
+        """Remove files; of a pack, mark the objects and remove it when it holds none that live."""
+        for base, wanted in _by_pack(keys).items():
+            if base is None or not self._evict_from_pack(base, [place for _, place in wanted]):
+                for index, _ in wanted:
+                    self._unlink(keys[index])
+
+    # -- more powers
+
+    def get_range(self, key: str, start: int, length: int) -> Buffer | None:
+        """Part of an object."""
+        data = self.get(key)
+        return None if data is None else memoryview(data)[start : start + length]
+
+    def touch(self, key: str, ttl_s: float | None) -> bool:
+        """Change when it expires; of an object that was put in a batch, the whole batch."""
+        if not self.exists(key):
+            return False
+        place = packs.place_of(key)
+        name = _PACK + place[0] if place is not None and self._pack(place[0]) is not None else key
+        try:
+            descriptor = os.open(name, _OPEN_READ, dir_fd=self._fd())
+        except FileNotFoundError:
+            return False
+        try:
+            _set_expiry(descriptor, ttl_s)
+        finally:
+            os.close(descriptor)
+        return True
+
+    def wait(self, key: str, timeout_s: float | None) -> bool:
+        """Sleep until somebody puts it."""
+        check_key(key)
+        return waiting.wait_for(self._fd(), key, lambda: self.exists(key), timeout_s)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every object that has not expired."""
+        now = time.time()
+        for name in os.listdir(self._fd()):
+            if name.startswith("."):
+                if name.startswith(_PACK):
+                    yield from self._pack_entries(name[len(_PACK) :])
+                continue
+            with suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=self._fd(), follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and not _expired(status):
+                    yield Entry(name, status.st_size, status.st_mtime - now if _expires(status) else None)
+
+    def gc(self) -> int:
+        """Remove what expired, and what writers that died left behind an hour ago."""
+        removed = 0
+        for name in os.listdir(self._fd()):
+            with suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=self._fd(), follow_symlinks=False)
+                leftover = name.startswith((_TEMPORARY, waiting.PREFIX)) and time.time() - status.st_mtime > _STALE_S
+                if leftover or (stat.S_ISREG(status.st_mode) and _expired(status) and name != MARKER):
+                    os.unlink(name, dir_fd=self._fd())
+                    removed += 1
+        return removed
+
+    def close(self, *, clear: bool = False) -> None:
+        """Let go of the folder; ``clear`` removes the objects in it, and the folder if nothing else is there."""
+        if self._directory < 0:
+            return
+        if clear:
+            self._clear()
+        os.close(self._directory)
+        self._directory = -1
+
+    # -- files
+
+    def _fd(self) -> int:
+        if self._directory < 0:
+            raise StoreClosedError("the store was closed", store=self.url, hint="make a new one with Store.from_url")
+        return self._directory
+
+    def _write(self, name: str, parts: Parts, ttl_s: float | None) -> None:
+        directory = self._fd()
+        temporary = f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            descriptor = os.open(temporary, _OPEN_NEW, 0o600, dir_fd=directory)
+        except OSError as exc:
+            raise translate(exc, f"cannot write in {self._path}", store=self.url, key=name) from exc
+        try:
+            write_all(descriptor, parts)
+            if ttl_s is not None:
+                _set_expiry(descriptor, ttl_s)
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException as exc:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=directory)
+            if isinstance(exc, OSError):
+                raise translate(exc, f"cannot write in {self._path}", store=self.url, key=name) from exc
+            raise
+        finally:
+            os.close(descriptor)
+
+    def _load(self, name: str) -> Buffer | None:
+        try:
+            descriptor = os.open(name, _OPEN_READ, dir_fd=self._fd())
+        except FileNotFoundError:
+            self._after_miss()
+            return None
+        except OSError as exc:
+            raise translate(exc, f"cannot read in {self._path}", store=self.url, key=name) from exc
+        try:
+            status = os.fstat(descriptor)
+            if _expired(status) or not stat.S_ISREG(status.st_mode):
+                return None
+            if status.st_size < _MAP_FROM_BYTES or self._read:
+                return read_all(descriptor, status.st_size, 0)
+            return mmap.mmap(descriptor, status.st_size, flags=_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        except OSError as exc:
+            raise translate(exc, f"cannot read in {self._path}", store=self.url, key=name) from exc
+        finally:
+            os.close(descriptor)
+
+    def _after_miss(self) -> bool:
+        """A missing file is an answer; a missing folder is an error. Always False."""
+        if not self._path.is_dir():
+            raise StoreUnavailableError(f"the folder {self._path} is gone", store=self.url)
+        return False
+
+    def _unlink(self, name: str) -> None:
+        try:
+            os.unlink(check_key(name), dir_fd=self._fd())
+        except FileNotFoundError:
+            self._after_miss()
+        except OSError as exc:
+            raise translate(exc, f"cannot remove in {self._path}", store=self.url, key=name) from exc
+
+    def _pack(self, base: str) -> packs.Pack | None:
+        data = self._load(_PACK + base)
+        return None if data is None else packs.Pack(data)
+
+    def _pack_entries(self, base: str) -> Iterator[Entry]:
+        pack = self._pack(base)
+        if pack is not None:
+            yield from (Entry(f"{base}.{index}", size) for index, size in pack.sizes())
+
+    def _evict_from_pack(self, base: str, indexes: Sequence[int]) -> bool:
+        name = _PACK + base
+        try:
+            descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd())
+        except FileNotFoundError:
+            return False
+        try:
+            evict_indexes(descriptor, os.fstat(descriptor).st_size, indexes, lambda: self._unlink_pack(name))
+        finally:
+            os.close(descriptor)
+        return True
+
+    def _unlink_pack(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._fd())
+
+    def _clear(self) -> None:
+        for name in os.listdir(self._directory):
+            ours = not name.startswith(".") or name.startswith((_PACK, _TEMPORARY, waiting.PREFIX)) or name == MARKER
+            if ours:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=self._directory)
+        with suppress(OSError):
+            self._path.rmdir()
+
+    def _mark(self, expected_id: str | None) -> str:
+        """Read the folder's id, or give it one."""
+        found = read_marker(self._path)
+        if found is None:
+            self.url = f"file://{self._path}"
+            body = json.dumps({"id": expected_id or secrets.token_hex(4)}).encode()
+            temporary = f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+            try:
+                descriptor = os.open(temporary, _OPEN_NEW, 0o600, dir_fd=self._directory)
+                write_all(descriptor, [body])
+                os.close(descriptor)
+                with suppress(FileExistsError):
+                    os.link(temporary, MARKER, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+                os.unlink(temporary, dir_fd=self._directory)
+            except OSError as exc:
+                raise translate(exc, f"cannot write in {self._path}", store=self.url) from exc
+            found = read_marker(self._path)
+        if found is None or (expected_id is not None and found != expected_id):
+            raise StoreUnavailableError(f"{self._path} is another store here than where the object was put")
+        return found
+
+
+def evict_indexes(descriptor: int, size: int, indexes: Sequence[int], remove: object) -> None:
+    """Mark items of an open pack as evicted; call ``remove`` when none lives."""
+    with mmap.mmap(descriptor, size) as data:
+        pack = packs.Pack(data)
+        for index in indexes:
+            if index < pack.count:
+                data[pack.flag_offset(index)] = 1
+        if pack.is_dead() and callable(remove):
+            remove()
+
+
+def _by_pack(keys: Sequence[str]) -> dict[str | None, list[tuple[int, int]]]:
+    """Position in ``keys`` and index in the pack, by base; None for keys outside packs."""
+    groups: dict[str | None, list[tuple[int, int]]] = {}
+    for index, key in enumerate(keys):
+        place = packs.place_of(key)
+        if place is None:
+            groups.setdefault(None, []).append((index, 0))
+        else:
+            groups.setdefault(place[0], []).append((index, place[1]))
+    return groups
+
+
+def _expires(status: os.stat_result) -> bool:
+    return bool(status.st_mode & stat.S_IXUSR)
+
+
+def _expired(status: os.stat_result) -> bool:
+    return _expires(status) and status.st_mtime <= time.time()
+
+
+def _set_expiry(descriptor: int, ttl_s: float | None) -> None:
+    if ttl_s is None:
+        os.fchmod(descriptor, 0o600)
+    else:
+        os.utime(descriptor, (time.time(), time.time() + ttl_s))
+        os.fchmod(descriptor, 0o700)
+
+
+def read_marker(directory: Path) -> str | None:
+    """The id in a store folder's marker file, or None."""
+    try:
+        found = json.loads((directory / MARKER).read_bytes())["id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def reachable(url: str) -> bool:
+    """Whether the folder is here and is the one that the URL means."""
+    parsed = StoreUrl.parse(url)
+    found = read_marker(Path(parsed.path))
+    return found is not None and parsed.options.get("id", found) == found
+
+
+def connect(url: str) -> FileConnector:
+    """``file:///DIR[?id=ID][&read=1]``."""
+    parsed = StoreUrl.parse(url)
+    parsed.only_options("id", "read")
+    if parsed.authority or not parsed.path.startswith("/") or "\0" in parsed.path:
+        raise ConfigError(f"not an absolute folder: {url!r}", hint="file:///absolute/folder")
+    return FileConnector(Path(parsed.path), expected_id=parsed.options.get("id"), read=parsed.options.get("read") == "1")

@@ -1,0 +1,104 @@
+"""Many small objects in one file.
+
+Layout: ``magic(8) count(u64) offsets(u64 each, count + 1) flags(u8 each) data``; offsets count from the start of the file,
+a flag is 0 while its object lives. Keys are ``BASE.INDEX`` with the 15 characters of ``BASE`` naming the pack, so that a
+key says where its object lies and a batch costs one file.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TypeAlias
+
+from fedproxy.errors import StoreUnavailableError
+from fedproxy.store.connectors.base import Buffer, Parts, new_key
+
+MAGIC = b"FPPACK\x00\x01"
+HEAD = 16
+MAX_ITEM_BYTES = 64 * 1024
+MAX_ITEMS = 1_000_000
+_KEY = re.compile(r"([A-Za-z0-9_-]{15})\.([0-9]{1,6})")
+
+Place: TypeAlias = tuple[str, int]
+"""Base of a pack and index in it."""
+
+
+def place_of(key: str) -> Place | None:
+    """Where an object with this key would lie in a pack; None for keys of another form."""
+    if len(key) < 17 or key[15] != ".":
+        return None
+    match = _KEY.fullmatch(key)
+    return None if match is None else (match[1], int(match[2]))
+
+
+def new_base() -> str:
+    """A random name for a pack."""
+    return new_key()[:15].replace("+", "-")
+
+
+def build(items: Sequence[bytes]) -> bytes:
+    """The bytes of a pack."""
+    count = len(items)
+    start = HEAD + 8 * (count + 1) + count
+    offsets = accumulate(map(len, items), initial=start)
+    return b"".join((MAGIC, struct.pack(f"<{count + 2}Q", count, *offsets), bytes(count), *items))
+
+
+def joined(parts: Parts) -> bytes:
+    """One item's parts as bytes."""
+    first = parts[0] if len(parts) == 1 else b"".join(parts)
+    return first if type(first) is bytes else bytes(first)
+
+
+class Pack:
+    """A view into a pack: any buffer that gives ``bytes`` when sliced."""
+
+    __slots__ = ("_data", "_flags", "_offsets", "count")
+
+    def __init__(self, data: Buffer) -> None:
+        if len(data) < HEAD or bytes(data[:8]) != MAGIC:
+            raise StoreUnavailableError("a pack of small objects is corrupted", hint="evict it with gc")
+        self._data = data
+        self.count = int.from_bytes(data[8:HEAD], "little")
+        self._flags = HEAD + 8 * (self.count + 1)
+        if self._flags + self.count > len(data):
+            raise StoreUnavailableError("a pack of small objects is cut short", hint="evict it with gc")
+        self._offsets: tuple[int, ...] | None = None
+
+    def get(self, index: int) -> bytes | None:
+        """One item; None where it was evicted or never was."""
+        if not self.lives(index):
+            return None
+        at = HEAD + 8 * index
+        start, end = struct.unpack("<2Q", self._data[at : at + 16])
+        return bytes(self._data[start:end])
+
+    def get_many(self, indexes: Sequence[int]) -> list[bytes | None]:
+        """Several items, at less than a microsecond each."""
+        if self._offsets is None:
+            self._offsets = struct.unpack(f"<{self.count + 1}Q", self._data[HEAD : self._flags])
+        at, data = self._offsets, self._data
+        flags = bytes(self._data[self._flags : self._flags + self.count])
+        if any(flags) or (indexes and max(indexes) >= self.count):
+            return [self.get(index) for index in indexes]
+        return [data[at[index] : at[index + 1]] for index in indexes]  # type: ignore[misc]
+
+    def lives(self, index: int) -> bool:
+        """Whether the item is there and was not evicted."""
+        return index < self.count and self._data[self._flags + index] == 0
+
+    def flag_offset(self, index: int) -> int:
+        """Where in the file the item's flag lies."""
+        return self._flags + index
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Index and size of each living item."""
+        at = struct.unpack(f"<{self.count + 1}Q", self._data[HEAD : self._flags])
+        return [(index, at[index + 1] - at[index]) for index in range(self.count) if self.lives(index)]
+
+    def is_dead(self) -> bool:
+        """Whether all items were evicted."""
+        return 0 not in bytes(self._data[self._flags : self._flags + self.count])
