@@ -86,7 +86,7 @@ def submit(fn: Callable[..., T], /, *args: Any, endpoint: str, options: dict[str
     return _executor(endpoint, options or {}).submit(fn, *args, **kwargs)
 
 
-def map(fn: Callable[..., T], *iterables: Iterable[Any], endpoint: str, timeout: float | None = None,  # noqa: A001 - the field's name
+def map(fn: Callable[..., T], *iterables: Iterable[Any], endpoint: str, timeout: float | None = None,
         chunksize: int | None = None, options: dict[str, Any] | None = None) -> Iterator[T]:
     """``fn`` over the items of ``iterables`` at an endpoint; results in order, as they come."""
     return _executor(endpoint, options or {}).map(fn, *iterables, timeout=timeout, chunksize=chunksize)

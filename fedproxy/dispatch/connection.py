@@ -1,7 +1,8 @@
 """The client's connection for one task group: a thread that sends what waits, a thread that takes what is pushed.
 
-Strategy: natural batching. While one request is under way, what is submitted queues up and goes with the next; there is no timer and no request for a single task unless
-only one waits. A submit that was not acknowledged is sent again with the same ids, which the service recognizes.
+Strategy: natural batching. While one request is under way, what is submitted queues up and goes with the next; there is no timer and no
+request for a single task unless only one waits. A submit that was not acknowledged is sent again with the same ids, which the service
+recognizes.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ class Connection:
                     self._deliver(batch)
                 except errors.FedproxyError as exc:
                     self._refuse(batch, exc)
-                except Exception as exc:  # noqa: BLE001 - the boundary of the thread: a defect must not leave futures hanging
+                except Exception as exc:
                     log.exception("submitting failed")
                     self._refuse(batch, errors.ServiceError(f"submitting failed: {exc!r}"))
                 with self._lock:
@@ -222,7 +223,7 @@ class Connection:
                 future = self._futures.get(mine)
                 if future is not None and mine != existing:
                     del self._futures[mine]
-                    future._id = existing  # noqa: SLF001 - same package
+                    future._id = existing
                     self._futures[existing] = future
                     renamed = True
         if renamed:
@@ -270,7 +271,7 @@ class Connection:
             except errors.FedproxyError as exc:
                 self._fail_all(exc)
                 return
-            except Exception as exc:  # noqa: BLE001 - the boundary of the thread
+            except Exception as exc:
                 log.exception("the result stream failed")
                 self._fail_all(errors.ServiceError(f"the result stream failed: {exc!r}"))
                 return

@@ -91,7 +91,7 @@ def _read(answer: dict[str, Any]) -> EndpointInfo:
 
 
 def _warn_of_python(info: EndpointInfo) -> None:
-    here = "%d.%d" % sys.version_info[:2]
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
     if info.python and not info.python.startswith(here + "."):
         warnings.warn(
             f"endpoint {info.name!r} runs Python {info.python}, this client {here}: functions may not load there; use the same minor version", stacklevel=4)

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field, fields, frozen
 
 from fedproxy.dispatch.chunks import call_chunk
 from fedproxy.dispatch.client import Client
@@ -78,11 +78,11 @@ class Executor(BaseExecutor):
     """
 
     def __init__(self, endpoint_id: str | None = None, *, client: Client | None = None, task_group_id: str | None = None, label: str = "",
-                 options: Options = Options(), **single: Any) -> None:  # noqa: B008 - frozen
+                 options: Options = Options(), **single: Any) -> None:
         try:
             self.options = evolve(options, **single)
         except TypeError as exc:
-            known = ", ".join(sorted(name for name in Options.__slots__ if not name.startswith("_")))
+            known = ", ".join(sorted(attribute.name for attribute in fields(Options)))
             raise ConfigError(f"unknown option: {exc}", hint=f"options are {known}") from exc
         self.endpoint_id = endpoint_id
         self.label = label
@@ -212,7 +212,7 @@ class Executor(BaseExecutor):
         if kind is None:
             spec = Spec(
                 function.hash, target.info.id, function.name, options.retries, options.retries_on_loss, None, target.info.stores,
-                options.threshold_bytes, self.client.payload_limit_bytes, options.on_offline, "%d.%d" % sys.version_info[:2])
+                options.threshold_bytes, self.client.payload_limit_bytes, options.on_offline, f"{sys.version_info.major}.{sys.version_info.minor}")
             encoded = encode_spec(spec)
             if len(self._kinds) >= _KINDS:
                 self._kinds.clear()

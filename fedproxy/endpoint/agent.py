@@ -1,7 +1,7 @@
 """The agent: one process that stands for an endpoint.
 
-Strategy: one loop. A batch of tasks goes to the journal and to the engine at once; the acknowledgement follows when the journal is flushed. Results go to the journal and to the
-service at once, as many as one turn of the loop brings, and are kept until the service confirms them.
+Strategy: one loop. A batch of tasks goes to the journal and to the engine at once; the acknowledgement follows when the journal is flushed.
+Results go to the journal and to the service at once, as many as one turn of the loop brings, and are kept until the service confirms them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fedproxy import errors
 from fedproxy.config.endpoint import EndpointConfig
@@ -96,7 +98,7 @@ class Agent:
         held = self._holdings.inventory()
         self._send([encode(m.Hello(
             self._identity.endpoint_id, self._incarnation, self._identity.journal, self._identity.boot, tuple(sorted(UNDERSTOOD)), _CREDIT, held,
-            "%d.%d.%d" % sys.version_info[:3]))])
+            sys.version.split()[0]))])
 
     def _down(self) -> None:
         if self._open:
@@ -154,8 +156,8 @@ class Agent:
             case m.Tasks():
                 self._take_tasks(message, body)
             case m.ResultAcks():
-                for task_id in self._holdings.settle(message.ids):
-                    self._engine.cancel(task_id)
+                for unfinished in self._holdings.settle(message.ids):
+                    self._engine.cancel(unfinished)
             case m.Welcome():
                 self._welcome(message)
             case m.Catalog():
@@ -203,7 +205,10 @@ class Agent:
             self._engine.cancel(task_id)
         ids = tuple(task.id for task in message.items)
         self._start(fresh)
-        self._journal.flush_then(lambda: self._send([encode(m.Received(ids))]))
+        self._journal.flush_then(partial(self._acknowledge, ids))
+
+    def _acknowledge(self, ids: tuple[bytes, ...]) -> None:
+        self._send([encode(m.Received(ids))])
 
     def _start(self, tasks: list[Held]) -> None:
         now = time.time()
@@ -280,11 +285,11 @@ def run(config: EndpointConfig) -> None:
                 os.unlink(directory / "agent.json")
 
 
-def _run_loop(main: object) -> None:
+def _run_loop(main: Coroutine[Any, Any, None]) -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main)  # type: ignore[arg-type]
+        asyncio.run(main)
     else:
         uvloop.run(main)
 

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def profile_of(config: EndpointConfig) -> dict[str, object]:
     """What the service and clients may know of this endpoint. Never a secret."""
     return {
         "site": config.site, "host": host_id(), "stores": list(config.store_urls()), "display_name": config.display_name,
-        "python": "%d.%d.%d" % sys.version_info[:3], "engine": config.engine.type, "workers": config.engine.max_workers}
+        "python": sys.version.split()[0], "engine": config.engine.type, "workers": config.engine.max_workers}
 
 
 def register(config: EndpointConfig, directory: Path) -> Identity:
@@ -99,11 +99,11 @@ def _locate(config: EndpointConfig) -> ServiceAddress:
     return locate_service(config.service_url or None)
 
 
-def _ask(where: object, body: dict[str, object]) -> dict[str, object]:
+def _ask(where: Callable[[], ServiceAddress], body: Mapping[str, object]) -> dict[str, object]:
     deadline = time.monotonic() + _GIVE_UP_S
     while True:
         try:
-            address = where()  # type: ignore[operator]
+            address = where()
             client = RestClient(address.url, address.token)
             try:
                 answer: dict[str, object] = client.json("POST", "/v1/endpoints", body)

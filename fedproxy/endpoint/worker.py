@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from fedproxy.endpoint.pipe import WorkerPipe
 from fedproxy.errors import PayloadTooLargeError, TaskFailedError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, decode, decode_spec, encode, split
 from fedproxy.protocol.states import TaskState
-from fedproxy.endpoint.pipe import WorkerPipe
 from fedproxy.serialize import deserialize, serialize, serialize_exception
 
 _PR_SET_PDEATHSIG = 1
@@ -45,7 +45,7 @@ class Worker:
 
     def serve(self) -> None:
         """Run tasks until the agent closes the pipe."""
-        self._pipe.send([encode(m.Ready(os.getpid(), "%d.%d.%d" % sys.version_info[:3]))])
+        self._pipe.send([encode(m.Ready(os.getpid(), sys.version.split()[0]))])
         for frame in self._pipe.frames():
             message, body = decode(frame)
             if isinstance(message, m.Run):

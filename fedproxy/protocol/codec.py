@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from mmap import mmap
+from typing import Any, TypeAlias
 
 import msgspec
 
 from fedproxy.errors import ProtocolError, VersionMismatchError
 from fedproxy.protocol import messages as m
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
+Buffer: TypeAlias = bytes | bytearray | memoryview | mmap
 
 VERSION = 1
 UNDERSTOOD = frozenset({VERSION - 1, VERSION})
@@ -44,7 +45,7 @@ _CODES: dict[int, type] = {
     31: m.Ready,
 }
 _CODE_OF = {kind: code for code, kind in _CODES.items()}
-_DECODERS = {code: msgspec.msgpack.Decoder(kind) for code, kind in _CODES.items()}
+_DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {code: msgspec.msgpack.Decoder(kind) for code, kind in _CODES.items()}
 _ENCODER = msgspec.msgpack.Encoder()
 _SPEC_DECODER = msgspec.msgpack.Decoder(m.Spec)
 

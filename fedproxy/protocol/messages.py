@@ -5,7 +5,7 @@ Payload bytes travel behind a message, in the order of the ``size`` fields insid
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 
 # ---------------------------------------------------------------- what is to be done
 
@@ -76,7 +76,7 @@ class SubmitAck:
     """Service → client, after the commit: all items but the rejected are durable."""
 
     rejected: tuple[Rejected, ...] = ()
-    same_as: dict[bytes, bytes] = {}
+    same_as: dict[bytes, bytes] = field(factory=dict)
     """Submitted id → id of the task that already has this idempotency key."""
     offline: tuple[str, ...] = ()
     unknown: tuple[bytes, ...] = ()

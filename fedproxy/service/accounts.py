@@ -34,7 +34,7 @@ class Accounts:
         if digest in self._users:
             return
         now = time.time()
-        self._ledger.apply(Transaction(other=[lambda c: c.execute("INSERT OR IGNORE INTO tokens VALUES (?, ?, ?)", (digest, user, now))]))  # type: ignore[list-item,return-value]
+        self._ledger.apply(Transaction(other=[lambda c: c.execute("INSERT OR IGNORE INTO tokens VALUES (?, ?, ?)", (digest, user, now))]))  # type: ignore[list-item]
         self._users[digest] = user
 
     def local_token(self, path: Path) -> None:

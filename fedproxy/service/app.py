@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def _ours(_request: Request, exc: Exception) -> Response:
-    assert isinstance(exc, FedproxyError)  # noqa: S101 - registered for that type only
+    assert isinstance(exc, FedproxyError)
     return error_response(exc)
 
 

@@ -1,7 +1,7 @@
 """Group commit: all that asks to be made durable while one commit is under way goes with the next.
 
-Strategy: natural batching, no timer. A writer thread holds the database; the loop's thread collects the next transaction meanwhile. An idle service commits at once,
-a busy one commits more at a time.
+Strategy: natural batching, no timer. A writer thread holds the database; the loop's thread collects the next transaction meanwhile. An idle
+service commits at once, a busy one commits more at a time.
 """
 
 from __future__ import annotations

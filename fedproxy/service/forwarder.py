@@ -1,7 +1,7 @@
 """Sends queued tasks to endpoints and takes their results.
 
-Strategy: what goes to an endpoint is durable first (state SENT), what comes from it is pushed to the client at once and acknowledged only after the commit. Everything
-here runs on the loop's thread; the socket is behind `Link`.
+Strategy: what goes to an endpoint is durable first (state SENT), what comes from it is pushed to the client at once and acknowledged only
+after the commit. Everything here runs on the loop's thread; the socket is behind `Link`.
 """
 
 from __future__ import annotations
@@ -307,7 +307,7 @@ class Forwarder:
         self.pump(session.endpoint)
 
     def _settled(self, ids: Iterable[bytes], done_seq: int) -> None:
-        self._ending.difference_update(ids)  # type: ignore[arg-type]
+        self._ending.difference_update(TaskId(i) for i in ids)
         self._core.streams.committed = max(self._core.streams.committed, done_seq)
 
     def _conclude(self, session: Session, task: LiveTask, outcome: m.Outcome, body: bytes) -> None:

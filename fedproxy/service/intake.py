@@ -62,7 +62,7 @@ class Intake:
         seen: set[object] = set()
         for item, payload in zip(submit.items, payloads, strict=True):
             spec = self._core.catalog.spec(user, item.spec)
-            assert spec is not None  # noqa: S101 - checked just before
+            assert spec is not None
             refusal = self._refusal(user, item, spec)
             if refusal is not None:
                 rejected.append(refusal)

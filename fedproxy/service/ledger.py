@@ -1,7 +1,7 @@
 """The ledger: what is true of every task, in SQLite (WAL, ``synchronous=FULL``).
 
-Strategy: one transaction for all that waits (see `commit`), and in it one statement for many rows, because each statement gives up the interpreter lock and has to
-win it back. Reads go through a second connection and see only what is committed.
+Strategy: one transaction for all that waits (see `commit`), and in it one statement for many rows, because each statement gives up the
+interpreter lock and has to win it back. Reads go through a second connection and see only what is committed.
 """
 
 from __future__ import annotations

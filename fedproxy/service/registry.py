@@ -40,7 +40,8 @@ class Registry:
         self._by_name: dict[tuple[str, str], Endpoint] = {}
         self._by_key: dict[bytes, str] = {}
         for row in ledger.rows("SELECT id, user, name, public_key, profile, epoch, journal, boot, seen FROM endpoints"):
-            self._index(Endpoint(*row[:4], json.loads(row[4]), *row[5:]))
+            endpoint_id, owner, name, public_key, profile, *session = row
+            self._index(Endpoint(endpoint_id, owner, name, public_key, json.loads(profile), *session))
 
     def register(self, user: str, name: str, public_key: bytes, profile: dict[str, Any]) -> Endpoint:
         """Add or update the user's endpoint ``name``; its id stays."""
@@ -63,7 +64,7 @@ class Registry:
         self._by_id.pop(endpoint.id, None)
         self._by_name.pop((endpoint.user, endpoint.name), None)
         self._by_key.pop(endpoint.public_key, None)
-        self._commit.next.other.append(lambda c: c.execute("DELETE FROM endpoints WHERE id = ?", (endpoint.id,)))  # type: ignore[arg-type,return-value]
+        self._commit.next.other.append(lambda c: c.execute("DELETE FROM endpoints WHERE id = ?", (endpoint.id,)))  # type: ignore[arg-type]
 
     def find(self, user: str, name_or_id: str) -> Endpoint:
         """The user's endpoint of that name or id.

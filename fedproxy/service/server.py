@@ -112,7 +112,7 @@ async def _run(app: object, listener: socket.socket, core: Core, forwarder: Forw
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    serving = asyncio.ensure_future(server._serve([listener]))  # noqa: SLF001 - `serve` would take over the signal handlers
+    serving = asyncio.ensure_future(server._serve([listener]))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     ticking = asyncio.ensure_future(_tick(core, forwarder))
@@ -152,5 +152,5 @@ async def _tick(core: Core, forwarder: Forwarder) -> None:
 
 def _forget_old(core: Core) -> None:
     limit = time.time() - core.config.retention_s
-    core.commit.next.other.append(lambda c: c.execute("DELETE FROM tasks WHERE state >= 10 AND finished < ?", (limit,)))  # type: ignore[arg-type,return-value]
+    core.commit.next.other.append(lambda c: c.execute("DELETE FROM tasks WHERE state >= 10 AND finished < ?", (limit,)))  # type: ignore[arg-type]
     core.commit.ask()

@@ -21,7 +21,7 @@ class Subscriber:
 
     event: asyncio.Event = field(factory=asyncio.Event)
     items: list[tuple[m.Done, bytes]] = field(factory=list)
-    bytes: int = 0
+    size: int = 0
     ended: bool = False
     """The client asked for the end of the stream."""
     behind: bool = False
@@ -31,17 +31,17 @@ class Subscriber:
         """Take one result, unless the stream has fallen behind."""
         if not self.behind:
             self.items.append((done, body))
-            self.bytes += len(body)
-            if len(self.items) > _BUFFER_ITEMS or self.bytes > max(_BUFFER_BYTES, len(body)):
+            self.size += len(body)
+            if len(self.items) > _BUFFER_ITEMS or self.size > max(_BUFFER_BYTES, len(body)):
                 self.behind = True
                 self.items.clear()
-                self.bytes = 0
+                self.size = 0
         self.event.set()
 
     def take(self) -> list[tuple[m.Done, bytes]]:
         """All that waits."""
         items, self.items = self.items, []
-        self.bytes = 0
+        self.size = 0
         self.event.clear()
         return items
 

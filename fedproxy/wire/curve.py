@@ -13,6 +13,7 @@ from pathlib import Path
 
 import zmq
 from attrs import field, frozen
+from zmq.utils import z85
 
 from fedproxy.config.home import read_json, write_private
 
@@ -63,7 +64,7 @@ class ZapHandler:
     def _answer(self, frames: list[bytes]) -> list[bytes]:
         cut = frames.index(b"") + 1 if b"" in frames else len(frames)
         envelope, request = frames[:cut], frames[cut:]
-        version, request_id = (request + [b"", b""])[:2]
+        version, request_id = [*request, b"", b""][:2]
         user = self._judge(request)
         verdict = [b"400", b"denied", b"", b""] if user is None else [b"200", b"OK", user.encode(), b""]
         return [*envelope, version or b"1.0", request_id, *verdict]
@@ -72,7 +73,7 @@ class ZapHandler:
         if len(request) != 7 or request[0] != b"1.0" or request[2] != DOMAIN or request[5] != b"CURVE":
             return None
         key = request[6]
-        return self._who(zmq.utils.z85.encode(key)) if len(key) == _KEY_BYTES else None
+        return self._who(z85.encode(key)) if len(key) == _KEY_BYTES else None
 
     def close(self) -> None:
         """Stop answering: from here on every new connection is refused."""

@@ -59,13 +59,13 @@ class _Watched:
         self._take_one = take_one
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
-        self._descriptor = socket.getsockopt(zmq.FD)
+        self._descriptor = int(socket.getsockopt(zmq.FD))
         self._loop.add_reader(self._descriptor, self._drain)
         self.look_again()
 
     def look_again(self) -> None:
         """After a send: an edge may have been swallowed."""
-        if not self._scheduled and not self.socket.closed and self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if not self._scheduled and not self.socket.closed and int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._scheduled = True
             self._loop.call_soon(self._drain)
 
@@ -96,7 +96,7 @@ class Hub:
     """The listening end. ``who`` maps a client's public key to a user id, or None to refuse it."""
 
     def __init__(self, keys: KeyPair, who: Callable[[bytes], str | None], on_message: OnMessage,
-                 options: LinkOptions = LinkOptions()) -> None:  # noqa: B008 - frozen
+                 options: LinkOptions = LinkOptions()) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._on_message = on_message
         self._zap_handler = ZapHandler(self._context, who)
@@ -124,7 +124,7 @@ class Hub:
         except zmq.ZMQError as exc:
             raise ConfigError(f"cannot listen for endpoints on {host}:{port}: {exc}", hint="choose another port") from exc
         self._watched = _Watched(self._socket, self._take_one)
-        return int(self._socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").rsplit(b":", 1)[1])
+        return int(bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").rsplit(b":", 1)[1])
 
     def send(self, peer: bytes, parts: Sequence[Buffer]) -> bool:
         """Hand a message to the connection of ``peer``; False where there is none."""
@@ -176,7 +176,7 @@ class Channel:
 
     def __init__(self, peer: Peer, on_message: Callable[[list[memoryview]], None], on_up: Callable[[], None],
                  on_down: Callable[[], None], on_refused: Callable[[], None],
-                 options: LinkOptions = LinkOptions()) -> None:  # noqa: B008 - frozen
+                 options: LinkOptions = LinkOptions()) -> None:
         self._on_message, self._on_up, self._on_down, self._on_refused = on_message, on_up, on_down, on_refused
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         socket = self._context.socket(zmq.DEALER)
@@ -211,10 +211,12 @@ class Channel:
 
     def _event(self) -> None:
         event = zmq.utils.monitor.recv_monitor_message(self._monitor.socket, zmq.NOBLOCK)["event"]
-        handler = {zmq.EVENT_HANDSHAKE_SUCCEEDED: self._on_up, zmq.EVENT_DISCONNECTED: self._on_down,
-                   zmq.EVENT_HANDSHAKE_FAILED_AUTH: self._on_refused}.get(event)
-        if handler is not None:
-            handler()
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._on_up()
+        elif event == zmq.EVENT_DISCONNECTED:
+            self._on_down()
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self._on_refused()
 
     def close(self) -> None:
         """Disconnect. What was handed over but not yet sent is dropped. Idempotent."""

@@ -1,7 +1,8 @@
 """The local engine: warm worker processes on this node.
 
-Strategy: pipes, not ZeroMQ (a wake-up across a pipe costs a sixth). A worker gets its next job only when it is idle, unless the calls are known to be so short that the
-round trip would dominate; then it is filled ahead (see `Ahead`). A dead worker is seen by its process descriptor, within milliseconds.
+Strategy: pipes, not ZeroMQ (a wake-up across a pipe costs a sixth). A worker gets its next job only when it is idle, unless the calls are
+known to be so short that the round trip would dominate; then it is filled ahead (see `Ahead`). A dead worker is seen by its process
+descriptor, within milliseconds.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ async def _results(core: Core, user: str, group_id: str, after: int) -> AsyncIte
         yield _framed(cursor, [])
         while not (core.streams.closing or subscriber.ended):
             if subscriber.behind:
-                async for chunk, cursor in _catch_up(core, user, group_id, cursor, subscriber):  # noqa: B007, PLW2901
+                async for chunk, cursor in _catch_up(core, user, group_id, cursor, subscriber):  # noqa: B007
                     yield chunk
             else:
                 await subscriber.event.wait()
@@ -147,7 +147,7 @@ async def _catch_up(core: Core, user: str, group_id: str, cursor: int, subscribe
         rows = core.ledger.rows(sql, (group_id, cursor, user))
         items = []
         for row in rows:
-            done, body, cursor = done_from_row(row)  # noqa: PLW2901
+            done, body, cursor = done_from_row(row)
             items.append((done, body))
         if items:
             yield _framed(cursor, items), cursor
