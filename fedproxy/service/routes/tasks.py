@@ -127,8 +127,9 @@ async def _results(core: Core, user: str, group_id: str, after: int) -> AsyncIte
         yield _framed(cursor, [])
         while not (core.streams.closing or subscriber.ended):
             if subscriber.behind:
-                async for chunk, cursor in _catch_up(core, user, group_id, cursor, subscriber):  # noqa: B007
+                async for chunk, reached in _catch_up(core, user, group_id, cursor, subscriber):
                     yield chunk
+                    cursor = reached
             else:
                 await subscriber.event.wait()
             items = subscriber.take()
