@@ -50,11 +50,24 @@ def forget() -> None:
 
 
 def credentials_for(server: str) -> Credentials:
-    """What to log in to ``server`` with; empty where nothing is known.
+    """What to log in to the Redis ``server`` with; empty where nothing is known.
 
     Raises:
         ConfigError: a file of secrets that others can read, or a table that is not JSON.
     """
+    return _listed(server) or _from_environment()
+
+
+def listed_credentials(server: str) -> Credentials:
+    """What to log in to ``server`` with, without the environment's Redis password.
+
+    Raises:
+        ConfigError: as ``credentials_for``.
+    """
+    return _listed(server) or Credentials()
+
+
+def _listed(server: str) -> Credentials | None:
     names = (server, server.rpartition(":")[0] or server)
     for name in names:
         if name in _told:
@@ -63,7 +76,7 @@ def credentials_for(server: str) -> Credentials:
     for name in names:
         if name in table:
             return table[name]
-    return _from_environment()
+    return None
 
 
 def _from_environment() -> Credentials:

@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import importlib
 import ipaddress
+import logging
 import os
 import shutil
 import signal
@@ -262,6 +263,9 @@ def s3_server(bucket: str = "bucket") -> Iterator[str]:
 
     boto3 = importlib.import_module("boto3")
 
+    log = logging.getLogger("werkzeug")  # it writes a line for each request
+    level = log.level
+    log.setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
     server.start()
     try:
@@ -273,3 +277,4 @@ def s3_server(bucket: str = "bucket") -> Iterator[str]:
         yield endpoint
     finally:
         server.stop()
+        log.setLevel(level)
