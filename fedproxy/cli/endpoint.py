@@ -179,6 +179,7 @@ def delete(name: str, *, force: bool = False) -> int:
     if running.pid() and not force:
         raise FedproxyError(f"endpoint {name!r} is running (pid {running.pid()})", hint="stop it first, or use --force")
     daemon.stop(running)
+    state.forget(name)
     shutil.rmtree(running.directory)
     output.say(f"deleted {running.directory}")
     return exits.OK

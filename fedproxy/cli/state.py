@@ -93,9 +93,19 @@ def seen_by_service(endpoint: EndpointState) -> dict[str, object] | None:
         return None
     from fedproxy import Client
 
-    with suppress(FedproxyError):
-        return dict(Client().get_endpoint_status(endpoint.endpoint_id))
+    with suppress(FedproxyError), Client() as client:
+        return client.get_endpoint_status(endpoint.endpoint_id)
     return None
+
+
+def forget(name: str) -> None:
+    """Have the service forget an endpoint, where there is one that knows it."""
+    if not service_state().running and not os.environ.get("FEDPROXY_SERVICE_URL"):
+        return
+    from fedproxy import Client
+
+    with suppress(FedproxyError), Client() as client:
+        client.delete_endpoint(name)
 
 
 def require_service(url: str = "") -> None:

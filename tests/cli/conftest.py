@@ -21,7 +21,8 @@ def cli(home):
         clean = {key: value for key, value in os.environ.items() if not key.startswith("FEDPROXY_")}
         return subprocess.run(
             [sys.executable, "-m", "fedproxy", *arguments], capture_output=True, text=True, timeout=timeout,
-            check=False, stdin=subprocess.DEVNULL, env={**clean, "FEDPROXY_HOME": str(home), "COLUMNS": "200", **(env or {})},
+            check=False, stdin=subprocess.DEVNULL,
+            env={**clean, "FEDPROXY_HOME": str(home), "COLUMNS": "200", **(env or {})},
         )
 
     yield run

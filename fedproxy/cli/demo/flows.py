@@ -110,6 +110,8 @@ def _arrow(axes: Axes, flow: Flow, route: Route) -> None:
         route.start, route.end, connectionstyle=f"arc3,rad={route.bend}", arrowstyle="-|>", mutation_scale=12 + width,
         linewidth=width, color=COLOURS[flow.kind], shrinkA=0, shrinkB=2, zorder=2,
     ))
+    if not flow.size_bytes:
+        return  # tasks go this way; their bytes are in another arrow's figure
     axes.text(
         *_on_the_way(route), human_bytes(flow.size_bytes), ha="center", va="center", fontsize=10,
         fontweight="bold", color=COLOURS[flow.kind], zorder=4,
