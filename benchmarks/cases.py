@@ -31,7 +31,7 @@ class Case:
     memory_repetitions: int = 0
     """Further repetitions in which memory is watched, and nothing timed: watching costs time.
 
-    A param ``held_bytes`` says what the caller itself holds, which is not extra.
+    A param ``held_bytes`` says what the caller itself holds, which does not count.
     """
     systems: tuple[str, ...] = ()
     """Only these systems; empty: all."""

@@ -129,9 +129,7 @@ class Run:
         for system, found in samples.items():
             yield from rows_of(Label(self._benchmark.name, case.name, system), found, self._benchmark.metrics, params)
 
-    def _round(
-        self, case: Case, systems: Sequence[str], samples: Mapping[str, list[Sample]], what: str, *, memory: bool
-    ) -> list[str]:
+    def _round(self, case: Case, systems: Sequence[str], samples: Mapping[str, list[Sample]], what: str, *, memory: bool) -> list[str]:
         """One repetition of every system in turn; those that still work."""
         self._options.progress(f"{self._benchmark.name}: {case.name} {what}")
         alive = []
@@ -151,12 +149,10 @@ class Run:
         root = root_of(system)
         with PeakMemory(self._drivers[root].pids) as peak:
             reply = self._reply(system, case, ask)
-        extra = peak.peak_bytes - self._idle_bytes.get(root, 0) - float(case.params.get("held_bytes", 0))
-        return None if reply is None else {"peak_pss": peak.peak_bytes / MB, "extra_pss": extra / MB}
+        used = peak.peak_bytes - int(case.params.get("held_bytes", 0))
+        return None if reply is None else {"peak_pss": used / MB, "extra_pss": (used - self._idle_bytes[root]) / MB}
 
-    def _reply(
-        self, system: str, case: Case | None, ask: Callable[[RemoteDriver], dict[str, Any]]
-    ) -> dict[str, Any] | None:
+    def _reply(self, system: str, case: Case | None, ask: Callable[[RemoteDriver], dict[str, Any]]) -> dict[str, Any] | None:
         """The driver's answer, or None with the reason recorded."""
         driver = self._drivers[root_of(system)]
         if root_of(system) in self._dead:

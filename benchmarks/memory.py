@@ -1,11 +1,14 @@
 """Peak memory of a system's processes.
 
-Strategy: PSS, because the pages of an array that twenty processes map are one array. Pages of files in /dev/shm that
+Strategy: the processes are stopped while they are looked at: two that map the same pages one after the other would else
+be counted twice. PSS, because the pages of an array that twenty processes map are one array. Pages of files in /dev/shm that
 nobody maps are in no process's PSS: measure while the receiver has them mapped.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 MB = 1_000_000
-PERIOD_S = 0.005
+PERIOD_S = 0.01
 _KB = 1024
 
 
@@ -28,8 +31,23 @@ def pss(pids: list[int]) -> int:
     return total
 
 
+def stopped_pss(pids: list[int]) -> int:
+    """``pss`` of processes that stand still meanwhile."""
+    try:
+        _signal_all(pids, signal.SIGSTOP)
+        return pss(pids)
+    finally:
+        _signal_all(pids, signal.SIGCONT)
+
+
+def _signal_all(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 class PeakMemory:
-    """Watches a group of processes from a thread."""
+    """Watches a group of processes from a thread, stopping them again and again: nothing is timed meanwhile."""
 
     def __init__(self, pids: Callable[[], list[int]]) -> None:
         self._pids = pids
@@ -41,9 +59,7 @@ class PeakMemory:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop.set()
         self._thread.join()
 
@@ -51,7 +67,7 @@ class PeakMemory:
         """The group is looked up anew now and then: workers come and go."""
         pids, rounds = self._pids(), 0
         while True:
-            self.peak_bytes = max(self.peak_bytes, pss(pids))
+            self.peak_bytes = max(self.peak_bytes, stopped_pss(pids))
             if self._stop.wait(PERIOD_S):
                 return
             rounds += 1

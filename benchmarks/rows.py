@@ -65,9 +65,7 @@ class Label:
     system: str
 
 
-def rows_of(
-    label: Label, samples: Sequence[Mapping[str, float]], metrics: Sequence[Metric], params: Mapping[str, object]
-) -> list[Row]:
+def rows_of(label: Label, samples: Sequence[Mapping[str, float]], metrics: Sequence[Metric], params: Mapping[str, object]) -> list[Row]:
     """One row for each metric that occurs in ``samples``, in the order of ``metrics``.
 
     A metric may be missing from some samples (memory is taken in repetitions of its own): ``n`` counts those with it.

@@ -61,3 +61,64 @@ class SupportsStages(Protocol):
     def stages(self, handles: Sequence[Handle]) -> dict[str, float]:
         """Mean time of each stage over finished tasks: ``stage_NAME`` to ms. Empty: also what was measured aside."""
         ...
+
+
+class ObjectStore(Protocol):
+    """Keeps objects by key. No caches of objects on the way: what is got was fetched."""
+
+    def put(self, value: Any) -> Any:
+        """Store one; its key."""
+        ...
+
+    def get(self, key: Any) -> Any:
+        """Fetch one."""
+        ...
+
+    def evict(self, key: Any) -> None:
+        """Forget one."""
+        ...
+
+
+@runtime_checkable
+class BulkStore(Protocol):
+    """A store with batch calls."""
+
+    def put_batch(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Store all; their keys."""
+        ...
+
+    def get_batch(self, keys: Sequence[Any]) -> Sequence[Any]:
+        """Fetch all, in order."""
+        ...
+
+    def evict_batch(self, keys: Sequence[Any]) -> None:
+        """Forget all."""
+        ...
+
+
+class ProxyKit(Protocol):
+    """Makes proxies."""
+
+    def wrap(self, target: Any) -> Any:
+        """A resolved proxy of ``target``."""
+        ...
+
+    def put(self, value: Any) -> Any:
+        """Store an object in this process; its key."""
+        ...
+
+    def proxy(self, key: Any) -> Any:
+        """A fresh proxy of a stored object."""
+        ...
+
+    def resolve(self, proxy: Any) -> None:
+        """Fetch the target."""
+        ...
+
+
+class Broadcaster(Protocol):
+    """Gives one array to many tasks."""
+
+    def broadcast(self, function: Function, array: Any, tasks: int) -> list[Any]:
+        """Run ``function(array)`` in ``tasks`` tasks; their results."""
+        ...

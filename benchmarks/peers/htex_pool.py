@@ -66,9 +66,7 @@ def _executor(host: Host) -> HighThroughputExecutor:
         encrypted=False,
         interchange_launch_cmd=[sys.executable, "-m", "parsl.executors.high_throughput.interchange"],
     )
-    executor.launch_cmd = executor.launch_cmd.replace(
-        "process_worker_pool.py", f"{sys.executable} -m parsl.executors.high_throughput.process_worker_pool"
-    )
+    executor.launch_cmd = executor.launch_cmd.replace("process_worker_pool.py", f"{sys.executable} -m parsl.executors.high_throughput.process_worker_pool")
     executor.run_dir = str(host.directory)
     provider.script_dir = str(host.directory / "scripts")
     (host.directory / "scripts").mkdir()
