@@ -110,11 +110,11 @@ def restart(name: str = "local", *, workers: int | None = None) -> int:
 @app.command(name="list")
 def list_endpoints(*, json: Json = False) -> int:
     """The endpoints that are configured in this home."""
-    found = [state.endpoint_state(name) for name in files.endpoint_names()]
+    found = state.endpoint_states(files.endpoint_names())
     if json:
         output.emit_json([each.as_dict() for each in found])
     elif found:
-        output.table("Endpoints", state.COLUMNS, [each.as_row() for each in found], right=("pid", "workers"))
+        output.table("Endpoints", state.COLUMNS, [each.as_row() for each in found], right=state.NUMBERS)
     else:
         output.say("no endpoint is configured; start with: fedproxy endpoint configure NAME")
     return exits.OK
@@ -124,13 +124,12 @@ def list_endpoints(*, json: Json = False) -> int:
 def status(name: str = "local", *, json: Json = False) -> int:
     """One endpoint: is it running, connected and busy? Exit code 3 when it is not running."""
     _require_configured(name)
-    found = state.endpoint_state(name)
-    seen = state.seen_by_service(found)
+    (found,) = state.endpoint_states([name])
     if json:
-        output.emit_json({**found.as_dict(), "service": seen})
+        output.emit_json(found.as_dict())
     else:
-        rows = [*found.as_dict().items(), *((f"service: {key}", value) for key, value in (seen or {}).items())]
-        output.table(f"Endpoint {name}", ("what", "value"), rows)
+        shown = [(key, value) for key, value in found.as_dict().items() if value is not None]
+        output.table(f"Endpoint {name}", ("what", "value"), shown)
     return exits.OK if found.pid else exits.NOT_RUNNING
 
 

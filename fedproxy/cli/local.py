@@ -39,8 +39,8 @@ def up(*, endpoint: str = "local", workers: int | None = None, json: Json = Fals
     files.load_endpoint(endpoint)
     daemon.start(programs.endpoint(endpoint), extra=["--workers", str(workers)] if workers else [])
     if json:
-        found = {"service": state.service_state().as_dict(), "endpoint": state.endpoint_state(endpoint).as_dict()}
-        output.emit_json(found)
+        (found,) = state.endpoint_states([endpoint])
+        output.emit_json({"service": state.service_state().as_dict(), "endpoint": found.as_dict()})
         return exits.OK
     output.say(f"service is ready at {info['url']}")
     output.say(f"endpoint {endpoint!r} is connected: fedproxy.submit(fn, x, endpoint={endpoint!r})")
@@ -63,7 +63,7 @@ def down(*, json: Json = False) -> int:
 def status(*, json: Json = False) -> int:
     """What is running here. Exit code 3 when the service is not running."""
     service = state.service_state()
-    endpoints = [state.endpoint_state(name) for name in files.endpoint_names()]
+    endpoints = state.endpoint_states(files.endpoint_names())
     if json:
         output.emit_json({
             "home": str(home()), "service": service.as_dict(), "endpoints": [each.as_dict() for each in endpoints],
@@ -81,7 +81,7 @@ def _print_status(service: state.ServiceState, endpoints: list[state.EndpointSta
     else:
         output.say("service is not running; start it with: fedproxy up")
     if endpoints:
-        output.table("Endpoints", state.COLUMNS, [each.as_row() for each in endpoints], right=("pid", "workers"))
+        output.table("Endpoints", state.COLUMNS, [each.as_row() for each in endpoints], right=state.NUMBERS)
     for each in endpoints:
         if each.problem:
             output.warn(each.problem)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from attrs import asdict, frozen
 
@@ -13,7 +15,11 @@ from fedproxy.cli import output, programs
 from fedproxy.config import files
 from fedproxy.errors import ConfigError, FedproxyError, ServiceUnavailableError
 
-COLUMNS = ("endpoint", "state", "pid", "up", "site", "workers", "id")
+COLUMNS = ("endpoint", "state", "pid", "up", "site", "workers", "idle", "queued", "id")
+NUMBERS = ("pid", "workers", "idle", "queued")
+
+View = Mapping[str, Any]
+"""What the service says about one endpoint."""
 
 
 @frozen
@@ -33,7 +39,7 @@ class ServiceState:
 
 @frozen
 class EndpointState:
-    """One configured endpoint, seen from this machine. ``state``: connected, starting, stopped or misconfigured."""
+    """One configured endpoint. ``state``: connected, disconnected, starting, stopped or misconfigured."""
 
     name: str
     state: str
@@ -42,6 +48,11 @@ class EndpointState:
     uptime_s: float | None = None
     site: str | None = None
     workers: int | None = None
+    idle: int | None = None
+    queued: int | None = None
+    """Tasks that wait at the service."""
+    in_flight: int | None = None
+    """Tasks that were handed to the agent and have not ended."""
     problem: str | None = None
 
     def as_dict(self) -> dict[str, object]:
@@ -51,7 +62,9 @@ class EndpointState:
     def as_row(self) -> tuple[object, ...]:
         """The cells under ``COLUMNS``."""
         up = None if self.uptime_s is None else output.human_seconds(self.uptime_s)
-        return (self.name, self.state, self.pid, up, self.site, self.workers, self.endpoint_id)
+        return (
+            self.name, self.state, self.pid, up, self.site, self.workers, self.idle, self.queued, self.endpoint_id,
+        )
 
 
 def service_state() -> ServiceState:
@@ -65,36 +78,46 @@ def service_state() -> ServiceState:
     return ServiceState(running=True, ready=info is not None, url=url, pid=pid, uptime_s=_age_s(pid))
 
 
-def endpoint_state(name: str) -> EndpointState:
-    """Whether the endpoint's agent runs, and with what configuration."""
+def endpoint_states(names: Iterable[str]) -> list[EndpointState]:
+    """The endpoints of this home, with what the service says about them where it can be asked."""
+    views = _views()
+    return [endpoint_state(name, views.get(name)) for name in names]
+
+
+def endpoint_state(name: str, view: View | None = None) -> EndpointState:
+    """Whether the endpoint's agent runs, is connected, and has work."""
     running = programs.endpoint(name)
-    pid, info = running.pid(), running.ready()
-    state = "stopped" if pid is None else "connected" if info else "starting"
+    pid, ready = running.pid(), running.ready() is not None
     try:
         config = files.load_endpoint(name).value
     except ConfigError as exc:
-        return EndpointState(name, "misconfigured" if pid is None else state, pid, problem=str(exc))
+        return EndpointState(name, "misconfigured", pid, problem=str(exc))
+    online = bool(view and view["online"])
+    connected = "disconnected" if view and not online else "connected"
+    state = "stopped" if pid is None else connected if ready else "starting"
     return EndpointState(
         name, state, pid, _endpoint_id(running.directory), _age_s(pid) if pid else None, config.site,
-        config.engine.max_workers,
+        workers=view["workers"] if view and online else config.engine.max_workers,
+        idle=view["idle"] if view and online else None,
+        queued=view["queued"] if view else None, in_flight=view["in_flight"] if view else None,
     )
+
+
+def _views() -> dict[str, View]:
+    """Endpoint name → what the service says; empty where no service can be asked."""
+    if not service_state().ready:
+        return {}
+    from fedproxy import Client
+
+    with suppress(FedproxyError), Client() as client:
+        return {str(each["name"]): each for each in client.get_endpoints()}
+    return {}
 
 
 def _endpoint_id(directory: Path) -> str | None:
     """The id under which the service knows the endpoint; None before its first start."""
     with suppress(OSError):
         return (directory / "endpoint.id").read_text().strip() or None
-    return None
-
-
-def seen_by_service(endpoint: EndpointState) -> dict[str, object] | None:
-    """What the service says about a connected endpoint; None where it cannot be asked."""
-    if endpoint.endpoint_id is None:
-        return None
-    from fedproxy import Client
-
-    with suppress(FedproxyError), Client() as client:
-        return client.get_endpoint_status(endpoint.endpoint_id)
     return None
 
 

@@ -39,11 +39,12 @@ def demo(
     _check(input, out, array_mb)
     _need_extras()
     signal.signal(signal.SIGTERM, _as_interrupt)
-    from fedproxy.cli.demo import report, run
+    from fedproxy.cli.demo import report
+    from fedproxy.cli.demo.run import Options, run_demo
 
-    options = run.Options(text=input, array_bytes=array_mb * 1_000_000, picture=out)
+    options = Options(text=input, array_bytes=array_mb * 1_000_000, picture=out)
     with report.Progress(quiet=json or not sys.stderr.isatty()) as progress:
-        told = run.run_demo(options, progress)
+        told = run_demo(options, progress)
     if json:
         output.emit_json(report.as_dict(told))
     else:
