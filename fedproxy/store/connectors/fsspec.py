@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import struct
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +20,9 @@ from typing import Any
 from fedproxy.errors import MissingExtraError, StoreClosedError, StoreError, StoreFullError, StoreUnavailableError
 from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key
 from fedproxy.store.connectors.fsspec_config import FsspecConfig, options_for, parse_url
+from fedproxy.store.connectors.lifetime_head import HEAD_BYTES, NEVER, body, expiry_of, head
 from fedproxy.store.connectors.registry import EXTRAS, missing_extra
 
-HEAD_BYTES = 64
-"""Before each object; as large as a frame's alignment, so that arrays stay aligned."""
-_HEAD = struct.Struct(">8sd48x")
-_MAGIC = b"fpobj\x00\x001"
-NEVER = float("inf")
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss", "oci", "memory", "tos", "obs"})
 """Where a write is seen whole or not at all, without a rename."""
 
@@ -56,9 +51,8 @@ class FsspecConnector:
     def put(self, parts: Parts, *, key: str | None = None, ttl_s: float | None = None) -> str:
         """Write; see ``Connector.put``."""
         key = new_key() if key is None else check_key(key)
-        head = _HEAD.pack(_MAGIC, NEVER if ttl_s is None else time.time() + ttl_s)
         with self._translated(key) as fs:
-            self._write(fs, self._path(key), [head, *parts])
+            self._write(fs, self._path(key), [head(ttl_s), *parts])
         return key
 
     def _write(self, fs: Any, path: str, parts: Parts) -> None:
@@ -83,8 +77,8 @@ class FsspecConnector:
             try:
                 first = self._first(fs, path)
                 if len(first) < self.config.range_bytes:
-                    return _body(memoryview(first))
-                return _body(self._in_ranges(fs, path, first))
+                    return body(memoryview(first))
+                return body(self._in_ranges(fs, path, first))
             except FileNotFoundError:
                 return None
 
@@ -110,7 +104,7 @@ class FsspecConnector:
         path = self._path(check_key(key))
         with self._translated(key) as fs:
             try:
-                if _body(memoryview(fs.cat_file(path, start=0, end=HEAD_BYTES))) is None:
+                if body(memoryview(fs.cat_file(path, start=0, end=HEAD_BYTES))) is None:
                     return None
                 total = int(fs.info(path)["size"])
                 first, last = HEAD_BYTES + start, min(total, HEAD_BYTES + start + length)
@@ -123,7 +117,7 @@ class FsspecConnector:
         path = self._path(check_key(key))
         with self._translated(key) as fs:
             try:
-                return _body(memoryview(fs.cat_file(path, start=0, end=HEAD_BYTES))) is not None
+                return body(memoryview(fs.cat_file(path, start=0, end=HEAD_BYTES))) is not None
             except FileNotFoundError:
                 return False
 
@@ -189,9 +183,9 @@ class FsspecConnector:
             except FileNotFoundError:
                 return []
             with ThreadPoolExecutor(self.config.parallel) as pool:
-                heads = list(pool.map(lambda row: _head_of(fs, row["name"]), files))
+                ends = list(pool.map(lambda row: _expiry_of(fs, row["name"]), files))
         found = [(row["name"].rpartition("/")[2], int(row["size"])) for row in files]
-        return [(*row, head) for row, head in zip(found, heads, strict=True) if head is not None]
+        return [(*row, expires) for row, expires in zip(found, ends, strict=True) if expires is not None]
 
     def reachable(self) -> bool:
         """Whether the place answers."""
@@ -268,20 +262,12 @@ def _missing(exc: ImportError, protocol: str) -> MissingExtraError:
     return MissingExtraError(f"{protocol}:// stores need {name}", hint=f"pip install {name}")
 
 
-def _body(whole: memoryview) -> memoryview | None:
-    """What follows the head, or None where it has expired. A file without a head is handed out as it is."""
-    if len(whole) < HEAD_BYTES or whole[:8] != _MAGIC:
-        return whole
-    return whole[HEAD_BYTES:] if _HEAD.unpack(whole[:HEAD_BYTES])[1] > time.time() else None
-
-
-def _head_of(fs: Any, path: str) -> float | None:
+def _expiry_of(fs: Any, path: str) -> float | None:
     """When a file expires; None where it is not ours or has gone."""
     try:
-        head = bytes(fs.cat_file(path, start=0, end=HEAD_BYTES))
+        return expiry_of(fs.cat_file(path, start=0, end=HEAD_BYTES))
     except FileNotFoundError:
         return None
-    return float(_HEAD.unpack(head)[1]) if len(head) == HEAD_BYTES and head[:8] == _MAGIC else None
 
 
 def _in_our_words(exc: Exception, key: str, url: str) -> StoreError:
