@@ -12,8 +12,12 @@ PEERS = ("dask", "htex", "ray", "proxystore", "ppe", "loky", "raw")
 """Names that ``--peers`` takes."""
 
 
-def load(name: str) -> Benchmark:
-    """The benchmark of that name."""
-    module = importlib.import_module(f"benchmarks.{name.replace('-', '_')}")
-    benchmark: Benchmark = module.BENCHMARK
+def module_of(name: str) -> str:
+    """The module that defines the benchmark of that name."""
+    return f"benchmarks.{name.replace('-', '_')}"
+
+
+def load(module: str) -> Benchmark:
+    """The benchmark that ``module`` defines."""
+    benchmark: Benchmark = importlib.import_module(module).BENCHMARK
     return benchmark

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
-from benchmarks.catalogue import NAMES, PEERS, load
+from benchmarks.catalogue import NAMES, PEERS, module_of
 from benchmarks.harness import OWN, Options, Run
 from benchmarks.rows import Row
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(name: str, options: Options, out: IO[str] | None, *, as_json: bool) -> bool:
-    run = Run(load(name), options)
+    run = Run(module_of(name), options)
     own = False
     for row in run():
         own = own or row.system.partition("/")[0] == OWN

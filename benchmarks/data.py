@@ -10,10 +10,8 @@ from typing import cast
 from benchmarks.arrays import check_equal, check_plus_one, distinct_arrays
 from benchmarks.cases import Benchmark, Case, Sample
 from benchmarks.functions import Array, add_one, sum_of_pages
-from benchmarks.peers.base import Handle, Pool, SupportsStages
+from benchmarks.peers.base import STAGE_METRICS, Handle, Pool, SupportsOwnTimes, SupportsStages
 from benchmarks.rows import Metric, percentile
-
-STAGES = ("client", "service", "endpoint", "worker", "back")
 
 METRICS = (
     Metric("throughput", "tasks/s", "higher"),
@@ -24,7 +22,7 @@ METRICS = (
     Metric("shm_write", "ms", "lower"),
     Metric("peak_pss", "MB", "lower"),
     Metric("extra_pss", "MB", "lower"),
-    *(Metric(f"stage_{name}", "ms", "lower") for name in STAGES),
+    *STAGE_METRICS,
 )
 
 SYSTEMS = {
@@ -63,19 +61,19 @@ def in_out(case: Case, pool: Pool) -> Sample:
     arrays = distinct_arrays(case.number("tasks"), case.number("bytes"))
     waiting: deque[list[Array]] = deque(arrays[i : i + BATCH] for i in range(0, len(arrays), BATCH))
     under_way: deque[tuple[list[Array], list[Handle]]] = deque()
-    stages: list[Handle] = []
+    last: list[Handle] = []
     started = perf_counter()
     while waiting or under_way:
         while waiting and len(under_way) < WINDOW_BATCHES:
             sent = waiting.popleft()
             under_way.append((sent, pool.submit_all(add_one, sent)))
         sent, handles = under_way.popleft()
-        stages.extend(handles if isinstance(pool, SupportsStages) else ())
+        last = handles
         for array, result in zip(sent, pool.results(list(handles)), strict=True):
             check_plus_one(result, array)
             del result
     throughput = len(arrays) / (perf_counter() - started)
-    return {"throughput": throughput, **(pool.stages(stages) if isinstance(pool, SupportsStages) else {})}
+    return {"throughput": throughput, **(pool.stages(last) if isinstance(pool, SupportsStages) else {})}
 
 
 def one(case: Case, pool: Pool) -> Sample:
@@ -95,10 +93,13 @@ def large(case: Case, pool: Pool) -> Sample:
     array = distinct_arrays(1, case.number("bytes"))[0]
     expected = sum_of_pages(array)
     before = perf_counter()
-    found = pool.result(pool.submit(sum_of_pages, array))
+    handle = pool.submit(sum_of_pages, array)
+    found = pool.result(handle)
     elapsed = perf_counter() - before
     check_equal(found, expected)
-    return {"time": 1e3 * elapsed, **(pool.stages([]) if isinstance(pool, SupportsStages) else {})}
+    if isinstance(pool, SupportsOwnTimes):
+        return pool.own_times()
+    return {"time": 1e3 * elapsed, **(pool.stages([handle]) if isinstance(pool, SupportsStages) else {})}
 
 
 MEASURES = {"1MB-in-out": in_out, "1MB-one": one, "200MB-one": large}

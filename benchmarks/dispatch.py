@@ -10,7 +10,7 @@ from typing import cast
 from benchmarks.arrays import check_equal
 from benchmarks.cases import Benchmark, Case, Sample
 from benchmarks.functions import echo
-from benchmarks.peers.base import Pool
+from benchmarks.peers.base import STAGE_METRICS, Handle, Pool, SupportsStages
 from benchmarks.rows import Metric, percentile
 
 METRICS = (
@@ -19,6 +19,7 @@ METRICS = (
     Metric("p50", "ms", "lower"),
     Metric("p95", "ms", "lower"),
     Metric("p99", "ms", "lower"),
+    *STAGE_METRICS,
 )
 
 SYSTEMS = {
@@ -73,13 +74,16 @@ def batch(pool: Pool, tasks: int) -> Sample:
 
 def latency(pool: Pool, tasks: int) -> Sample:
     """Submit one, wait for it, submit the next."""
-    times = []
+    times, handles = [], list[Handle]()
     for number in range(tasks):
         before = perf_counter()
-        value = pool.result(pool.submit(echo, number))
+        handle = pool.submit(echo, number)
+        value = pool.result(handle)
         times.append(perf_counter() - before)
         check_equal(value, number)
-    return {f"p{percent}": 1e3 * percentile(times, percent) for percent in (50, 95, 99)}
+        handles.append(handle)
+    found = {f"p{percent}": 1e3 * percentile(times, percent) for percent in (50, 95, 99)}
+    return {**found, **(pool.stages(handles) if isinstance(pool, SupportsStages) else {})}
 
 
 MEASURES = {"noop-each": each, "noop-batch": batch, "latency": latency}

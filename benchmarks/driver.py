@@ -1,6 +1,6 @@
 """The process that holds one system: reads requests, one JSON object per line, and answers each with one.
 
-Run as ``python -m benchmarks.driver BENCHMARK DIRECTORY WORKERS``; what the system prints goes to standard error.
+Run as ``python -m benchmarks.driver MODULE DIRECTORY WORKERS``; what the system prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ def private_stdout() -> IO[str]:
 
 def main(argv: list[str]) -> None:
     """Serve requests until standard input ends."""
-    name, directory, workers = argv[0], Path(argv[1]), int(argv[2])
+    module, directory, workers = argv[0], Path(argv[1]), int(argv[2])
     replies = private_stdout()
     requests = os.fdopen(os.dup(0), "r")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     host = Host(directory, workers)
-    driver = Driver(load(name), host)
+    driver = Driver(load(module), host)
     try:
         for line in requests:
             replies.write(json.dumps(driver.answer(json.loads(line))) + "\n")

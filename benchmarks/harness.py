@@ -17,7 +17,8 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from benchmarks.cases import Benchmark, Case, Sample, root_of
+from benchmarks.cases import Case, Sample, root_of
+from benchmarks.catalogue import load
 from benchmarks.driver import case_request
 from benchmarks.memory import MB, PeakMemory, pss
 from benchmarks.remote import DriverError, RemoteDriver
@@ -59,8 +60,9 @@ class Options:
 class Run:
     """One benchmark being run."""
 
-    def __init__(self, benchmark: Benchmark, options: Options) -> None:
-        self._benchmark = benchmark
+    def __init__(self, module: str, options: Options) -> None:
+        self._module = module
+        self._benchmark = load(module)
         self._options = options
         self._drivers: dict[str, RemoteDriver] = {}
         self._ready: list[str] = []
@@ -86,7 +88,7 @@ class Run:
             wanted = [system for system in self._benchmark.systems if self._options.wants(system)]
             for root in dict.fromkeys(root_of(system) for system in wanted):
                 self._drivers[root] = driver = RemoteDriver(
-                    self._benchmark.name,
+                    self._module,
                     directory=directory / root,
                     workers=self._options.workers,
                     environment=environment,

@@ -27,14 +27,14 @@ class DriverError(Exception):
 class RemoteDriver:
     """Starts ``benchmarks.driver`` and asks it things. One request at a time."""
 
-    def __init__(self, benchmark: str, *, directory: Path, workers: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, module: str, *, directory: Path, workers: int, environment: Mapping[str, str]) -> None:
         self._group = ProcessGroup()
         directory.mkdir(parents=True)
         self._log_path = directory / "driver.log"
         self._log: IO[bytes] = self._log_path.open("wb")
         self._buffer = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.driver", benchmark, str(directory), str(workers)],
+            [sys.executable, "-m", "benchmarks.driver", module, str(directory), str(workers)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from benchmarks.rows import Metric
+
 Handle: TypeAlias = Any
 """What a system gives for a task under way: a future, a reference."""
 
@@ -59,7 +61,20 @@ class SupportsStages(Protocol):
     """A pool that knows where the time of its tasks went."""
 
     def stages(self, handles: Sequence[Handle]) -> dict[str, float]:
-        """Mean time of each stage over finished tasks: ``stage_NAME`` to ms. Empty: also what was measured aside."""
+        """Mean time of each stage over finished tasks: ``stage_NAME`` to ms."""
+        ...
+
+
+STAGE_METRICS = tuple(Metric(f"stage_{name}", "ms", "lower") for name in ("client", "service", "endpoint", "worker", "back"))
+"""What ``stages`` may give: up to the request read, to the endpoint's connection, to the worker, in it, and back."""
+
+
+@runtime_checkable
+class SupportsOwnTimes(Protocol):
+    """A pool that is measured from inside: what it does for the last task is not what others do."""
+
+    def own_times(self) -> dict[str, float]:
+        """Metrics of the last task; they replace the benchmark's own."""
         ...
 
 

@@ -1,0 +1,73 @@
+"""fedproxy whole: a private service and one endpoint, as programs, in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.host import Host
+from fedproxy import Executor
+from fedproxy.config.endpoint import EndpointConfig, LocalEngine
+from fedproxy.config.home import endpoint_dir, service_dir
+from fedproxy.config.service import ServiceConfig
+
+ENDPOINT = "bench"
+START_S = 30.0
+STOP_S = 15.0
+
+
+class ProgramError(Exception):
+    """The service or the endpoint did not start."""
+
+
+@contextmanager
+def program(*arguments: str, ready: Path) -> Iterator[None]:
+    """This module as a program; entered when the file ``ready`` is there, ended by TERM."""
+    process = subprocess.Popen([sys.executable, "-m", __name__, *arguments])
+    try:
+        deadline = time.monotonic() + START_S
+        while not ready.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ProgramError(f"{arguments[0]} did not start: exit code {process.returncode}")
+            time.sleep(0.01)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def session(host: Host) -> Iterator[Executor]:
+    """An executor on a running endpoint with ``host.workers`` workers."""
+    os.environ["FEDPROXY_HOME"] = str(host.directory / "home")
+    with (
+        program("service", ready=service_dir() / "service.json"),
+        program("endpoint", str(host.workers), ready=endpoint_dir(ENDPOINT) / "agent.json"),
+        Executor(endpoint_id=ENDPOINT) as executor,
+    ):
+        yield executor
+
+
+def main(kind: str, *workers: str) -> None:
+    """Be the service, or the endpoint; until TERM."""
+    if kind == "service":
+        from fedproxy.service.server import serve
+
+        serve(ServiceConfig())
+    else:
+        from fedproxy.endpoint.agent import run
+
+        run(EndpointConfig(name=ENDPOINT, engine=LocalEngine(max_workers=int(workers[0]))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
