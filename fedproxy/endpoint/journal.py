@@ -41,6 +41,9 @@ class Kind(IntEnum):
     """Task ids: the service has them, or wants them no more."""
 
 
+_KINDS = frozenset(Kind)
+
+
 @define
 class Held:
     """A task that the agent answers for. ``payload`` is dropped once a worker has it; ``outcome`` and ``body`` are there when it has ended."""
@@ -67,7 +70,7 @@ def read_records(data: Buffer) -> Iterator[Record]:
     while at + _HEAD.size <= len(view):
         crc, length, kind = _HEAD.unpack_from(view, at)
         end = at + _HEAD.size + length
-        if end > len(view) or zlib.crc32(view[at + 4:end]) != crc or kind not in Kind:
+        if end > len(view) or zlib.crc32(view[at + 4:end]) != crc or kind not in _KINDS:
             return
         yield Record(Kind(kind), view[at + _HEAD.size:end])
         at = end

@@ -112,6 +112,8 @@ class GroupCommit:
 
     async def flush(self) -> None:
         """Return when all that was asked up to now is durable."""
+        if not self._busy and not self._next.work:
+            return
         durable = self._loop.create_future()
         self.then(lambda: None if durable.done() else durable.set_result(None))
         await durable

@@ -349,7 +349,10 @@ class Forwarder:
     # ------------------------------------------------------------ time and people
 
     def check(self, now: float) -> None:
-        """Called every second: find endpoints that have been silent too long."""
+        """Called every second: find connections that are gone, and endpoints that have been silent too long."""
+        for session in self.sessions.values():
+            if session.online and not self._send(session, [encode(m.Heartbeat(0.0))]):
+                session.drop_connection()
         limit = self._core.config.heartbeat_period_s * self._core.config.heartbeat_grace
         for session in self.sessions.values():
             if now - session.heard > limit and (session.online or session.in_flight):

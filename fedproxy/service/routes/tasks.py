@@ -38,11 +38,12 @@ async def submit(request: Request) -> Response:
     return Response(encode(await intake_of(request).submit(user, message, body)), media_type=BINARY)
 
 
-def _find(core: Core, user: str, text: str) -> tuple[m.Done, bytes, str, str]:
+async def _find(core: Core, user: str, text: str) -> tuple[m.Done, bytes, str, str]:
     try:
         task_id = parse_task_id(text)
     except ValueError as exc:
         raise UnknownTaskError(f"{text!r} is not a task id") from exc
+    await core.commit.flush()  # a result may have been pushed before its commit: nobody may see the task go back
     rows = core.ledger.rows(f"SELECT {DONE_COLUMNS}, endpoint, grp FROM tasks WHERE id = ? AND user = ?", (task_id, user))  # noqa: S608 - constants
     if not rows:
         raise UnknownTaskError(f"no task {text}")
@@ -53,7 +54,7 @@ def _find(core: Core, user: str, text: str) -> tuple[m.Done, bytes, str, str]:
 async def status(request: Request) -> Response:
     """GET one task: state and timeline."""
     core, user = core_of(request), user_of(request)
-    done, _, endpoint, group = _find(core, user, request.path_params["task_id"])
+    done, _, endpoint, group = await _find(core, user, request.path_params["task_id"])
     return JSONResponse({
         "task_id": task_id_text(done.id), "state": TaskState(done.state).name, "attempt": done.attempt, "endpoint_id": endpoint,
         "task_group_id": group, "timeline": timeline(done.times)})
@@ -62,7 +63,7 @@ async def status(request: Request) -> Response:
 async def result(request: Request) -> Response:
     """GET one task's ending with its body; 204 while it has none."""
     core, user = core_of(request), user_of(request)
-    done, body, _, _ = _find(core, user, request.path_params["task_id"])
+    done, body, _, _ = await _find(core, user, request.path_params["task_id"])
     if not TaskState(done.state).terminal:
         return Response(status_code=204)
     core.stats.of(user).bytes_out += len(body)
@@ -92,6 +93,7 @@ def _state_of(core: Core, task_id: TaskId) -> str:
 async def group(request: Request) -> Response:
     """GET the ids and states of a task group."""
     core, user = core_of(request), user_of(request)
+    await core.commit.flush()
     rows = core.ledger.rows("SELECT id, state FROM tasks WHERE grp = ? AND user = ? ORDER BY seq", (request.path_params["group_id"], user))
     return JSONResponse([{"task_id": task_id_text(i), "state": TaskState(state).name} for i, state in rows])
 

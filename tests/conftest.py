@@ -1,0 +1,51 @@
+"""Fixtures shared by all tests: real programs on free ports, gone at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedproxy.dispatch.client import Client
+from fedproxy.dispatch.executor import Executor
+from tests.programs import Programs
+
+
+@pytest.fixture()
+def programs(tmp_path: Path) -> Iterator[Programs]:
+    """Nothing runs yet."""
+    made = Programs(tmp_path)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    """A service and the endpoint ``local`` with two workers, shared by a module."""
+    made = Programs(tmp_path_factory.mktemp("home"))
+    try:
+        made.start_service()
+        made.start_endpoint()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture()
+def client(running: Programs) -> Iterator[Client]:
+    """A client of the module's service."""
+    with running.client() as made:
+        yield made
+
+
+@pytest.fixture()
+def executor(client: Client) -> Iterator[Executor]:
+    """An executor on the module's endpoint."""
+    made = Executor("local", client=client)
+    try:
+        yield made
+    finally:
+        made.shutdown(wait=False)
