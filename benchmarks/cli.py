@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from benchmarks.catalogue import NAMES, PEERS, module_of
-from benchmarks.harness import OWN, Options, Run
+from benchmarks.harness import Run
+from benchmarks.options import OWN, Options
 from benchmarks.rows import Row
 
 

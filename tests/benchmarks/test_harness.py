@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
-from benchmarks import harness
-from benchmarks.harness import Options, Run
+from benchmarks import options
+from benchmarks.harness import Run
+from benchmarks.options import Options
 from benchmarks.rows import Row, Skipped
 
 FAKE = "tests.benchmarks.fake_benchmark"
@@ -19,7 +21,7 @@ def pid_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_fake(monkeypatch: pytest.MonkeyPatch, *peers: str) -> tuple[list[Row], dict[str, Skipped]]:
-    monkeypatch.setattr(harness, "QUICK_CASE_TIMEOUT_S", 5.0)
+    monkeypatch.setattr(options, "QUICK", evolve(options.QUICK, repetition_s=5.0))
     run = Run(FAKE, Options(quick=True, peers=frozenset(peers)))
     rows = list(run())
     return rows, {record.system: record for record in run.skipped}
