@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, TypeVar, cast
@@ -75,10 +74,14 @@ def resolve_async(proxy: Proxy[Any]) -> Future[None]:
 async def aresolve(proxy: Proxy[T]) -> T:
     """The target, without blocking the event loop."""
     if not is_resolved(proxy):
+        import asyncio  # here, so that a process that never uses it need not load it
+
         await asyncio.wrap_future(resolve_async(proxy))
     return extract(proxy)
 
 
 async def aresolve_batch(proxies: Iterable[Proxy[Any]]) -> None:
     """``resolve_batch``, without blocking the event loop."""
+    import asyncio
+
     await asyncio.wrap_future(submit_in_background(resolve_batch, list(proxies)))

@@ -8,11 +8,26 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from fedproxy.errors import ConfigError
 
 STORE_OPTIONS = ("cache_bytes", "compress", "signed", "ttl_s")
+DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
+
+
+@frozen
+class StoreOptions:
+    """What a store does with any connector."""
+
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+    """Frames kept in this process. Not used where reading is as cheap (memory, shared memory)."""
+    compress: str = ""
+    """auto (sample, compare with the link), lz4 (whatever shrinks), none; empty: auto for remote connectors."""
+    signed: bool = False
+    """Sign with the site key of ``FEDPROXY_SITE_KEY`` and accept nothing else."""
+    ttl_s: float | None = None
+    """How long objects live unless told otherwise."""
 
 
 @frozen
@@ -51,6 +66,33 @@ class StoreUrl:
         left = {name: value for name, value in self.options.items() if name not in STORE_OPTIONS}
         query = f"?{urlencode(left, safe='/:,')}" if left else ""
         return f"{self.scheme}://{self.authority}{self.path}{query}"
+
+    def store_options(self) -> StoreOptions:
+        """The options that belong to the store.
+
+        Raises:
+            ConfigError: one of them makes no sense.
+        """
+        compress = self.options.get("compress", "")
+        if compress not in ("", "auto", "lz4", "none"):
+            raise ConfigError(f"option compress={compress!r} is not one of auto, lz4, none")
+        ttl_s = self.number("ttl_s", 0)
+        return StoreOptions(
+            cache_bytes=int(self.number("cache_bytes", DEFAULT_CACHE_BYTES)),
+            compress=compress,
+            signed=self.options.get("signed", "0") == "1",
+            ttl_s=ttl_s or None,
+        )
+
+    def with_store_options(self, options: StoreOptions) -> StoreUrl:
+        """This URL with ``options`` that differ from the defaults."""
+        named = {
+            "cache_bytes": "" if options.cache_bytes == DEFAULT_CACHE_BYTES else str(options.cache_bytes),
+            "compress": options.compress,
+            "signed": "1" if options.signed else "",
+            "ttl_s": "" if options.ttl_s is None else f"{options.ttl_s:g}",
+        }
+        return evolve(self, options=self.options | {name: value for name, value in named.items() if value})
 
     def only_options(self, *names: str) -> None:
         """Check the options.

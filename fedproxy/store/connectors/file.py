@@ -1,15 +1,15 @@
 """Objects as files in one folder that every reader mounts.
 
 Strategy: write to a temporary name and rename, so that a reader sees all of an object or nothing; read by a private
-mapping, so that a large array costs no copy and what a reader changes stays its own. A batch of small objects is one file
-(``packs``). Everything goes through a descriptor of the folder, with names that were checked, and never follows a link:
-nothing outside the folder is ever touched.
+mapping, so that a large array costs no copy and what a reader changes stays its own. A batch of small objects is one
+file (``packs``). Everything goes through a descriptor of the folder, with names that were checked, and never follows a
+link: nothing outside the folder is ever touched.
 
-An object that expires has its owner's execute bit set and its time of expiry as its modification time, so that neither a
-second file nor a header is needed.
+An object that expires has its owner's execute bit set and its time of expiry as its modification time, so that neither
+a second file nor a header is needed.
 
-``file:///DIR[?id=ID][&read=1]``: ``id`` is what the folder's marker file says, so that a folder of the same path on another
-machine is not mistaken for this one; ``read=1`` reads instead of mapping, for file systems that do not map well.
+``file:///DIR[?id=ID][&read=1]``: ``id`` is what the folder's marker file says, so that a folder of the same path on
+another machine is not mistaken for this one; ``read=1`` reads instead of mapping, for file systems that map badly.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class FileConnector:
     def get_batch(self, keys: Sequence[str]) -> list[Buffer | None]:
         """Each pack is read once."""
         found: list[Buffer | None] = [None] * len(keys)
-        for base, wanted in _by_pack(keys).items():
+        for base, wanted in packs.by_pack(keys).items():
             pack = None if base is None else self._pack(base)
             if pack is None:
                 for index, _ in wanted:
@@ -130,7 +130,7 @@ class FileConnector:
 
     def evict_batch(self, keys: Sequence[str]) -> None:
         """Remove files; of a pack, mark the objects and remove it when it holds none that live."""
-        for base, wanted in _by_pack(keys).items():
+        for base, wanted in packs.by_pack(keys).items():
             if base is None or not self._evict_from_pack(base, [place for _, place in wanted]):
                 for index, _ in wanted:
                     self._unlink(keys[index])
@@ -275,14 +275,13 @@ class FileConnector:
         except FileNotFoundError:
             return False
         try:
-            evict_indexes(descriptor, os.fstat(descriptor).st_size, indexes, lambda: self._unlink_pack(name))
+            if packs.evict_indexes(descriptor, os.fstat(descriptor).st_size, indexes):
+                os.unlink(name, dir_fd=self._fd())
+        except FileNotFoundError:
+            pass  # somebody else evicted the last one too
         finally:
             os.close(descriptor)
         return True
-
-    def _unlink_pack(self, name: str) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self._fd())
 
     def _clear(self) -> None:
         for name in os.listdir(self._directory):
@@ -313,29 +312,6 @@ class FileConnector:
         if found is None or (expected_id is not None and found != expected_id):
             raise StoreUnavailableError(f"{self._path} is another store here than where the object was put")
         return found
-
-
-def evict_indexes(descriptor: int, size: int, indexes: Sequence[int], remove: object) -> None:
-    """Mark items of an open pack as evicted; call ``remove`` when none lives."""
-    with mmap.mmap(descriptor, size) as data:
-        pack = packs.Pack(data)
-        for index in indexes:
-            if index < pack.count:
-                data[pack.flag_offset(index)] = 1
-        if pack.is_dead() and callable(remove):
-            remove()
-
-
-def _by_pack(keys: Sequence[str]) -> dict[str | None, list[tuple[int, int]]]:
-    """Position in ``keys`` and index in the pack, by base; None for keys outside packs."""
-    groups: dict[str | None, list[tuple[int, int]]] = {}
-    for index, key in enumerate(keys):
-        place = packs.place_of(key)
-        if place is None:
-            groups.setdefault(None, []).append((index, 0))
-        else:
-            groups.setdefault(place[0], []).append((index, place[1]))
-    return groups
 
 
 def _expires(status: os.stat_result) -> bool:
@@ -376,4 +352,5 @@ def connect(url: str) -> FileConnector:
     parsed.only_options("id", "read")
     if parsed.authority or not parsed.path.startswith("/") or "\0" in parsed.path:
         raise ConfigError(f"not an absolute folder: {url!r}", hint="file:///absolute/folder")
-    return FileConnector(Path(parsed.path), expected_id=parsed.options.get("id"), read=parsed.options.get("read") == "1")
+    options = parsed.options
+    return FileConnector(Path(parsed.path), expected_id=options.get("id"), read=options.get("read") == "1")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from attrs import define, field, frozen
 
 from fedproxy.errors import ConfigError, StoreClosedError
-from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key, new_keys
+from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_keys
 from fedproxy.store.urls import StoreUrl
 
 
@@ -70,10 +70,7 @@ class MemoryConnector:
     ) -> list[str]:
         """Keep copies."""
         self._check_open()
-        if keys is None:
-            names = [new_key()] if len(items) == 1 else new_keys(len(items))
-        else:
-            names = [check_key(key) for key in keys]
+        names = new_keys(len(items)) if keys is None else [check_key(key) for key in keys]
         expires = None if ttl_s is None else self._now() + ttl_s
         values = [_Value(_joined(parts), expires) for parts in items]
         with self._space.changed:
