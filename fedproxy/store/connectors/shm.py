@@ -221,6 +221,7 @@ class ShmConnector:
         if clear:
             with suppress(OSError):
                 shm_owner.remove_free(self._directory)
+                reap(self._directory)  # segments that killed owners had in reserve
                 self._path.rmdir()
         os.close(self._directory)
         self._directory = -1
