@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.executor import Executor
 from fedproxy.dispatch.future import TaskFuture
+from fedproxy.dispatch.owned import sweep
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ class _Defaults:
             if self.client is not None:
                 self.client.close()
                 self.client = None
+        sweep()
 
 
 _defaults = _Defaults()

@@ -6,6 +6,7 @@ from typing import Any
 
 from fedproxy import errors
 from fedproxy.dispatch.future import TaskFuture
+from fedproxy.dispatch.owned import own_result
 from fedproxy.protocol.ids import task_id_text
 from fedproxy.protocol.messages import Done
 from fedproxy.protocol.states import TaskState
@@ -43,6 +44,6 @@ def settle(future: TaskFuture[Any], done: Done, body: memoryview | bytes) -> Non
         return
     value, exception = read_ending(done, body, future.name)
     if exception is None:
-        future.set_result(value)
+        future.set_result(own_result(value) if future.owns_result else value)
     else:
         future.set_exception(exception)

@@ -138,6 +138,7 @@ class Executor(BaseExecutor):
         task_id = new_task_id()
         future: TaskFuture[Any] = TaskFuture(task_id, function.name, self._ask)
         if packed.refs:
+            future.stored_bytes = packed.stored_bytes
             future.add_done_callback(partial(_release, packed, target.policy))
         item = Item(task_id, kind.hash, packed.frame.nbytes, created, key)
         self._connection.send(Call(item, kind, packed.frame.parts, future))
@@ -169,6 +170,7 @@ class Executor(BaseExecutor):
         for entry in self.client.get_task_group(group):
             task_id = parse_task_id(entry["task_id"])
             future: TaskFuture[Any] = TaskFuture(task_id, "", self._ask)
+            future.owns_result = False
             self._connection.watch(future, task_id)
             futures.append(future)
         return futures

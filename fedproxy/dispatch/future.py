@@ -28,6 +28,10 @@ class TaskFuture(Future[T]):
         self._ask = ask
         self.name = name
         """The function's name."""
+        self.stored_bytes = 0
+        """Bytes of arguments that went through a store."""
+        self.owns_result = True
+        """A large result leaves its store with its last holder here. False for futures of tasks that another process submitted."""
         self.done_info: Done | None = None
         self._resolved_at = 0.0
 
@@ -50,6 +54,11 @@ class TaskFuture(Future[T]):
         if self._resolved_at:
             stations["resolved"] = self._resolved_at
         return stations
+
+    @property
+    def moved_bytes(self) -> tuple[int, int]:
+        """Bytes that went through stores: arguments, result. Known when the task has ended."""
+        return self.stored_bytes, self.done_info.moved[1] if self.done_info else 0
 
     def cancel(self) -> bool:
         """Cancel the task: certain while it is queued; while it runs, its worker is killed. False if it has ended already."""

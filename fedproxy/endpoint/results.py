@@ -19,6 +19,6 @@ def store_result(value: object, frame: Frame, spec: Spec) -> Frame | None:
     for url in spec.result_stores:
         with suppress(StoreError):
             ref = Store.from_url(url).put_frame(frame, ttl=RESULT_TTL_S)
-            return serialize(proxy_from_ref(ref))
+            return serialize(proxy_from_ref(ref, kind=type(value)))
         log.warning("store %s did not take a result of %d bytes", url, frame.nbytes)
     return None

@@ -1,0 +1,116 @@
+"""Large arguments and results travel through stores, and leave them again."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fedproxy
+from fedproxy.config.home import host_id
+from fedproxy.dispatch.executor import Executor
+from fedproxy.proxy import Proxy, is_resolved
+from tests.programs import Programs, wait_for
+
+MB = 1_000_000
+
+
+def kind_and_sum(x) -> tuple[str, float]:
+    return type(x).__name__, float(np.sum(x))
+
+
+def ones(n: int) -> np.ndarray:
+    return np.ones(n)
+
+
+def files() -> list[str]:
+    """Objects of the endpoint's shared-memory store."""
+    folders = Path("/dev/shm").glob(f"fedproxy-{os.getuid()}-*")
+    return [str(p) for folder in folders if "local" in folder.name for p in folder.iterdir() if not p.name.startswith(".")]
+
+
+def test_a_large_argument_never_passes_the_service_and_keeps_its_type(executor: Executor) -> None:
+    before = executor.client.service_stats()
+    array = np.random.default_rng(1).random(20 * MB // 8)
+    assert executor.submit(kind_and_sum, array).result(20) == ("ndarray", pytest.approx(array.sum()))
+    after = executor.client.service_stats()
+    assert after["bytes_in"] - before["bytes_in"] + after["bytes_out"] - before["bytes_out"] < 20_000
+
+
+def test_large_arguments_one_level_down_are_found(executor: Executor) -> None:
+    def total(items: list, *, table: dict) -> float:
+        assert type(items) is list
+        assert type(table["x"]) is np.ndarray
+        return float(sum(a.sum() for a in items) + table["x"].sum() + len(table["name"]))
+
+    before = executor.client.service_stats()["bytes_in"]
+    future = executor.submit(total, [np.ones(MB), np.ones(2 * MB)], table={"x": np.ones(MB), "name": "four"})
+    assert future.result(20) == 4 * MB + 4
+    assert future.moved_bytes[0] > 32 * MB
+    assert executor.client.service_stats()["bytes_in"] - before < 20_000
+
+
+def test_many_small_things_that_are_large_together_go_through_a_store(executor: Executor) -> None:
+    items = [str(i) * 10 for i in range(100_000)]
+    before = executor.client.service_stats()["bytes_in"]
+    assert executor.submit(len, items).result(20) == 100_000
+    assert executor.client.service_stats()["bytes_in"] - before < 20_000
+
+
+def test_a_large_result_is_a_lazy_proxy(executor: Executor) -> None:
+    value = executor.submit(ones, MB).result(20)
+    assert type(value) is Proxy
+    assert isinstance(value, np.ndarray)
+    assert not is_resolved(value)
+    np.testing.assert_array_equal(value, np.ones(MB))
+
+
+def test_a_result_is_passed_on_without_being_fetched(executor: Executor) -> None:
+    value = executor.submit(ones, MB).result(20)
+    assert executor.submit(kind_and_sum, value).result(20)[1] == MB
+    assert not is_resolved(value)
+
+
+def test_a_users_own_proxy_stays_lazy(executor: Executor) -> None:
+    store = fedproxy.Store.from_url(f"shm://{host_id()}/local")
+    proxy = store.proxy(np.ones(MB))
+    assert executor.submit(kind_and_sum, proxy).result(20) == ("Proxy", MB)
+    store.evict(proxy)
+
+
+def test_nothing_stays_in_the_store_when_nobody_holds_it(executor: Executor) -> None:
+    gc.collect()
+    before = set(files())
+    futures = [executor.submit(ones, MB) for _ in range(5)] + [executor.submit(kind_and_sum, np.ones(MB)) for _ in range(5)]
+    assert [f.exception(20) for f in futures] == [None] * 10
+    assert len(set(files()) - before) == 5
+    del futures
+    gc.collect()
+    wait_for(lambda: not set(files()) - before, "the store to be empty again")
+
+
+def test_two_sites_keep_their_objects_apart(programs: Programs) -> None:
+    programs.start_service()
+    programs.start_endpoint("siteA", 1)
+    programs.start_endpoint("siteB", 1)
+    with programs.client() as client:
+        a, b = Executor("siteA", client=client), Executor("siteB", client=client)
+        made = a.submit(ones, MB).result(20)
+        assert b.submit(kind_and_sum, made).result(20)[1] == MB
+        assert a.submit(kind_and_sum, np.ones(MB)).result(20) == ("ndarray", MB)
+
+
+def test_over_the_limit_without_a_store_is_refused_at_once(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs.start_service(payload_limit_bytes=100_000)
+    programs.start_endpoint("far", 1)
+    monkeypatch.setattr("fedproxy.dispatch.endpoints.reachable", lambda _url: False)
+    with programs.client() as client:
+        executor = Executor("far", client=client)
+        with pytest.raises(fedproxy.errors.PayloadTooLargeError, match="no store is shared"):
+            executor.submit(kind_and_sum, np.ones(MB))
+        with pytest.raises(fedproxy.errors.PayloadTooLargeError, match="no store"):
+            executor.submit(ones, MB).result(20)
+        assert executor.submit(kind_and_sum, np.ones(10)).result(20) == ("ndarray", 10)
