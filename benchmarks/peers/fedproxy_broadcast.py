@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from benchmarks.host import Host
 from benchmarks.peers.base import Function
-from benchmarks.peers.fedproxy_session import session
+from benchmarks.peers.fedproxy_session import endpoint_config, session
 from fedproxy import Executor, Store
-from fedproxy.config.home import host_id
 
 
 class FedproxyBroadcast:
@@ -30,21 +28,6 @@ class FedproxyBroadcast:
 
 
 def broadcaster(host: Host) -> FedproxyBroadcast:
-    """A private service and one endpoint."""
+    """A private service and one endpoint, by way of the endpoint's own fastest store."""
     executor = host.shared(session)
-    store = Store.from_url(f"shm://{host_id()}/bench-{os.getpid()}")
-    host.own(_Cleared(store))
-    return FedproxyBroadcast(executor, store)
-
-
-class _Cleared:
-    """Removes what is left in the store at the end."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self._store.close(clear=True)
+    return FedproxyBroadcast(executor, Store.from_url(endpoint_config(host.workers).store_urls()[0]))

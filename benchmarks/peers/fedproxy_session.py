@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.host import Host
-from fedproxy import Executor
+from fedproxy import Executor, Store
 from fedproxy.config.endpoint import EndpointConfig, LocalEngine
 from fedproxy.config.home import endpoint_dir, service_dir
 from fedproxy.config.service import ServiceConfig
@@ -45,11 +46,28 @@ def program(*arguments: str, ready: Path) -> Iterator[None]:
             process.wait()
 
 
+def endpoint_config(workers: int) -> EndpointConfig:
+    """An endpoint of a site of its own: nobody else's objects share its stores."""
+    site = f"bench-{hashlib.sha256(os.environ['FEDPROXY_HOME'].encode()).hexdigest()[:12]}"
+    return EndpointConfig(name=ENDPOINT, site=site, engine=LocalEngine(max_workers=workers))
+
+
+@contextmanager
+def cleared(urls: Sequence[str]) -> Iterator[None]:
+    """Remove what is left in the stores ``urls`` at the end."""
+    try:
+        yield
+    finally:
+        for url in urls:
+            Store.from_url(url).close(clear=True)
+
+
 @contextmanager
 def session(host: Host) -> Iterator[Executor]:
     """An executor on a running endpoint with ``host.workers`` workers."""
     os.environ["FEDPROXY_HOME"] = str(host.directory / "home")
     with (
+        cleared(endpoint_config(host.workers).store_urls()),
         program("service", ready=service_dir() / "service.json"),
         program("endpoint", str(host.workers), ready=endpoint_dir(ENDPOINT) / "agent.json"),
         Executor(endpoint_id=ENDPOINT) as executor,
@@ -66,7 +84,7 @@ def main(kind: str, *workers: str) -> None:
     else:
         from fedproxy.endpoint.agent import run
 
-        run(EndpointConfig(name=ENDPOINT, engine=LocalEngine(max_workers=int(workers[0]))))
+        run(endpoint_config(int(workers[0])))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""fedproxy's stores; objects are fetched anew each time."""
+"""fedproxy's stores, without their cache."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from benchmarks.host import Host
 from benchmarks.peers.redis_server import redis_address
 from fedproxy.config.home import host_id
-from fedproxy.store import Store
+from fedproxy.store import RefBatch, Store
 
 
 class FedproxyStore:
-    """One store. What is got is not kept: the process cache is emptied of it."""
+    """``Store`` as it is."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -28,13 +28,13 @@ class FedproxyStore:
     def evict(self, key: Any) -> None:
         self._store.evict(key)
 
-    def put_batch(self, values: Sequence[Any]) -> Sequence[Any]:
+    def put_batch(self, values: Sequence[Any]) -> RefBatch:
         return self._store.put_batch(values)
 
-    def get_batch(self, keys: Sequence[Any]) -> Sequence[Any]:
+    def get_batch(self, keys: RefBatch) -> list[Any]:
         return self._store.get_batch(keys)
 
-    def evict_batch(self, keys: Sequence[Any]) -> None:
+    def evict_batch(self, keys: RefBatch) -> None:
         self._store.evict_batch(keys)
 
 
@@ -55,9 +55,9 @@ def opener(url: Callable[[Host], str]) -> Callable[[Host], FedproxyStore]:
 
 def _redis_url(host: Host) -> str:
     name, port = redis_address()
-    return f"redis://{name}:{port}"
+    return f"redis://{name}:{port}?cache_bytes=0"
 
 
 shm = opener(lambda _: f"shm://{host_id()}/bench-{os.getpid()}")
-file = opener(lambda host: f"file://{host.directory / 'store'}")
+file = opener(lambda host: f"file://{host.directory / 'store'}?cache_bytes=0")
 redis = opener(_redis_url)
