@@ -1,7 +1,8 @@
-"""What a stream needs of its medium: an append-only log per topic, with groups that share the work. And one in this process.
+"""What a stream needs of its medium: an append-only log per topic, with groups that share the work. And one in this
+process.
 
-A group hands each event to one of its members and keeps it until it is acknowledged; what a member that died held goes to
-another after a while. A reader without a group sees everything from where it starts, and can go back.
+A group hands each event to one of its members and keeps it until it is acknowledged; what a member that died held
+goes to another after a while. A reader without a group sees everything from where it starts, and can go back.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class StreamLog(Protocol):
         """These are done."""
         ...
 
-    def unread(self, topic: str, member: Member) -> bool:
-        """Whether there are events that the group has not handed out yet."""
+    def settled(self, topic: str, member: Member) -> bool:
+        """Whether everything was handed out, and nothing is held by other members."""
         ...
 
     def rewind(self, topic: str, member: Member, after: str) -> None:
@@ -134,13 +135,14 @@ class LocalLog:
                 left = min(deadline, self._next_claim(group, member)) - time.monotonic()
                 if deadline <= time.monotonic():
                     break
-                self._changed.wait(max(0.0, left))
+                self._changed.wait(max(0.001, left))
             return [Event(str(index + 1), log[index]) for index in taken]
 
     @staticmethod
     def _take(log: list[bytes], group: _Group, member: Member, count: int) -> list[int]:
         now = time.monotonic()
-        late = [i for i, (name, since) in group.held.items() if now - since >= member.claim_after_s and name != member.name]
+        old = now - member.claim_after_s
+        late = [index for index, (name, since) in group.held.items() if since <= old and name != member.name]
         taken = late[:count] or list(range(group.position, min(len(log), group.position + count)))
         group.position = max([group.position, *(index + 1 for index in taken)])
         group.held.update(dict.fromkeys(taken, (member.name, now)))
@@ -157,11 +159,14 @@ class LocalLog:
             held = self._group(topic, member).held
             for event_id in ids:
                 held.pop(int(event_id) - 1, None)
+            self._changed.notify_all()
 
-    def unread(self, topic: str, member: Member) -> bool:
-        """See ``StreamLog.unread``."""
+    def settled(self, topic: str, member: Member) -> bool:
+        """See ``StreamLog.settled``."""
         with self._changed:
-            return self._group(topic, member).position < len(self._topic(topic).events)
+            group = self._group(topic, member)
+            busy = any(name != member.name for name, _ in group.held.values())
+            return not busy and group.position >= len(self._topic(topic).events)
 
     def rewind(self, topic: str, member: Member, after: str) -> None:
         """See ``StreamLog.rewind``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 from fedproxy.store.connectors.redis_client import RedisClient
@@ -24,8 +23,6 @@ class RedisLog:
         self._client = RedisClient(config)
         self._prefix = config.prefix.encode()
         self._max = max_events
-        self._joined: set[tuple[str, str]] = set()
-        self._lock = threading.Lock()
 
     def _key(self, topic: str) -> bytes:
         return self._prefix + topic.encode() + b"/stream"
@@ -85,13 +82,18 @@ class RedisLog:
             names = [event_id.encode() for event_id in ids]
             self._call(topic, b"XACK", self._key(topic), member.group.encode(), *names)
 
-    def unread(self, topic: str, member: Member) -> bool:
-        """See ``StreamLog.unread``."""
+    def settled(self, topic: str, member: Member) -> bool:
+        """See ``StreamLog.settled``."""
+        held = self._call(topic, b"XPENDING", self._key(topic), member.group.encode())
+        if isinstance(held, list) and isinstance(held[3], list):
+            names = [as_bytes(row[0]).decode() for row in held[3] if isinstance(row, list)]
+            if any(name != member.name for name in names):
+                return False
         for row in _rows(self._call(topic, b"XINFO", b"GROUPS", self._key(topic))):
             if as_bytes(row.get(b"name")) == member.group.encode():
                 last = as_bytes(row.get(b"last-delivered-id")).decode()
-                return bool(self.read(topic, last, count=1, timeout_s=0.0))
-        return False
+                return not self.read(topic, last, count=1, timeout_s=0.0)
+        return True
 
     def rewind(self, topic: str, member: Member, after: str) -> None:
         """See ``StreamLog.rewind``."""

@@ -271,7 +271,8 @@ def s3_server(bucket: str = "bucket") -> Iterator[str]:
     try:
         host, port = server.get_host_and_port()
         endpoint = f"http://{host}:{port}"
-        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        login = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}  # any will do
+        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **login)
         client.create_bucket(Bucket=bucket)
         client.close()
         yield endpoint

@@ -4,7 +4,8 @@
 Options: ``min_bytes`` (smaller objects are not worth a copy), ``lease_s`` (life of a copy).
 
 Strategy: the first process on the node that wants an object fetches it under a lock between processes and puts it
-into the cache, from which all map the same pages. Copies live by a lease. Replacing an object under its key is seen
+into the cache, from which all map the same pages. Copies live by a lease, no longer than this process knows
+the object to live. Replacing an object under its key is seen
 at once by this node, and by others when their copy expires: named objects that change belong into the plain store.
 """
 
@@ -14,6 +15,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +30,7 @@ from fedproxy.store.connectors.registry import connector_from_url
 LOCKS = 1024
 MIN_BYTES = 64 * 1024
 LEASE_S = 3600.0
+MOST_ENDS = 10_000
 
 
 def connect(url: str) -> NodeCacheConnector:
@@ -66,6 +69,7 @@ class NodeCacheConnector:
         self.url = f"nodecache://?store={quote(store.url, safe='')}" + _differing(min_bytes, lease_s)
         self.in_memory = False
         self._mark = hashlib.sha256(store.url.encode()).hexdigest()[:8]
+        self._ends: dict[str, float] = {}
         self._closed = False
 
     def _local(self, key: str) -> str:
@@ -79,7 +83,16 @@ class NodeCacheConnector:
         made = self.store.put(parts, key=key, ttl_s=ttl_s)
         if key is not None:
             self._drop(key)
+        if ttl_s is not None and ttl_s < self.lease_s:
+            self._remember_end(made, ttl_s)
         return made
+
+    def _remember_end(self, key: str, ttl_s: float) -> None:
+        """A copy made by this process is not to outlive its object; other processes' copies end with their lease."""
+        now = time.monotonic()
+        if len(self._ends) >= MOST_ENDS:
+            self._ends = {known: end for known, end in self._ends.items() if end > now}
+        self._ends[self._local(key)] = now + ttl_s
 
     def get(self, key: str) -> Buffer | None:
         """The copy of this node, made now where there is none."""
@@ -104,7 +117,9 @@ class NodeCacheConnector:
     def _kept(self, local: str, found: Buffer) -> Buffer:
         """``found`` as a copy that all map; itself where the cache is full."""
         with suppress(StoreError):
-            self.cache.put([found], key=local, ttl_s=self.lease_s)
+            end = self._ends.get(local)
+            life_s = self.lease_s if end is None else min(self.lease_s, end - time.monotonic())
+            self.cache.put([found], key=local, ttl_s=max(0.001, life_s))
             return self.cache.get(local) or found
         return found
 
@@ -142,7 +157,10 @@ class NodeCacheConnector:
         """``put`` for each."""
         self._check_open()
         if keys is None and isinstance(self.store, SupportsBatch):
-            return self.store.put_batch(items, ttl_s=ttl_s)
+            made = self.store.put_batch(items, ttl_s=ttl_s)
+            for key in made if ttl_s is not None and ttl_s < self.lease_s else ():
+                self._remember_end(key, ttl_s or 0.0)
+            return made
         wanted = [None] * len(items) if keys is None else keys
         return [self.put(parts, key=key, ttl_s=ttl_s) for parts, key in zip(items, wanted, strict=True)]
 

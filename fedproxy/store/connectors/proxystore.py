@@ -1,6 +1,6 @@
 """Both ways between ProxyStore and us.
 
-``proxystore://MODULE:CLASS?config={...}`` is any ProxyStore connector under our ``Store``; ``ConnectorForProxyStore``
+``proxystore://MODULE:CLASS?config={...}&owned=1`` is any ProxyStore connector under our ``Store``; ``ConnectorForProxyStore``
 is any of ours under ProxyStore's. Neither side needs to know of the other; ProxyStore itself is only imported to find
 a class of its own.
 
@@ -16,7 +16,7 @@ import importlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -38,14 +38,15 @@ def connect(url: str) -> ProxyStoreConnector:
     """
     split = urlsplit(url)
     kind = _connector_class(split.netloc)
+    options = dict(parse_qsl(split.query))
     try:
-        config = json.loads(dict(parse_qsl(split.query)).get("config", "{}"))
+        config = json.loads(options.pop("config", "{}"))
         theirs = kind.from_config(config)
     except (ValueError, TypeError) as exc:
         raise ConfigError(f"not a configuration of {split.netloc}: {exc}", hint="config=JSON of its config()") from exc
     except Exception as exc:  # a connector dials here, and raises what its library raises
         raise StoreUnavailableError(f"cannot open {split.netloc}: {exc}", store=url) from exc
-    return ProxyStoreConnector(theirs)
+    return ProxyStoreConnector(theirs, owned=options.pop("owned", "") == "1")
 
 
 def _connector_class(path: str) -> Any:
@@ -61,10 +62,11 @@ class ProxyStoreConnector:
 
     in_memory = False
 
-    def __init__(self, theirs: Any) -> None:
+    def __init__(self, theirs: Any, *, owned: bool = False) -> None:
         kind = type(theirs)
-        config = quote(json.dumps(theirs.config(), sort_keys=True))
-        self.url = f"proxystore://{kind.__module__}:{kind.__qualname__}?config={config}"
+        config = quote(json.dumps(theirs.config(), sort_keys=True), safe="/:,")
+        self.url = f"proxystore://{kind.__module__}:{kind.__qualname__}?config={config}" + ("&owned=1" if owned else "")
+        self._owned = owned
         self._theirs = theirs
         self._own_keys = _type_of_free_keys(theirs)
         self._made: set[str] = set()
@@ -113,17 +115,19 @@ class ProxyStoreConnector:
             self._made.discard(key)
 
     def close(self, *, clear: bool = False) -> None:
-        """Let go. ``clear`` evicts what this connector put: ProxyStore's own clearing may empty a whole server."""
+        """Let go. ``clear`` evicts what this object put.
+
+        ProxyStore's own clearing empties a whole folder or Redis database: it is used only where the URL says ``owned=1``.
+        """
         if self._closed:
             return
-        if clear:
-            for key in list(self._made):
-                self.evict(key)
+        for key in list(self._made) if clear else ():
+            self.evict(key)
         self._closed = True
-        with suppress(TypeError):
-            self._theirs.close(clear=False)
-            return
-        self._theirs.close()
+        try:
+            self._theirs.close(clear=clear and self._owned)
+        except TypeError:  # a connector that has no such choice
+            self._theirs.close()
 
     def _key(self, key: str) -> Any:
         check_key(key)
