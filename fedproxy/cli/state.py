@@ -97,8 +97,8 @@ def endpoint_state(name: str, view: View | None = None) -> EndpointState:
     state = "stopped" if pid is None else connected if ready else "starting"
     return EndpointState(
         name, state, pid, _endpoint_id(running.directory), _age_s(pid) if pid else None, config.site,
-        workers=view["workers"] if view and online else config.engine.max_workers,
-        idle=view["idle"] if view and online else None,
+        workers=view["profile"].get("workers") if view and online else config.engine.max_workers,
+        idle=view["idle"] if view and online and view["workers"] else None,  # unknown before the first heartbeat
         queued=view["queued"] if view else None, in_flight=view["in_flight"] if view else None,
     )
 

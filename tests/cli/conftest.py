@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -14,16 +16,52 @@ def home(tmp_path):
 
 
 @pytest.fixture
-def cli(home):
+def clean_env(home):
+    """The environment without the user's own fedproxy."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("FEDPROXY_")}
+    return {**kept, "FEDPROXY_HOME": str(home), "COLUMNS": "200"}
+
+
+@pytest.fixture
+def cli(clean_env):
     """Run ``fedproxy`` in its own home; whatever it left running is stopped at the end."""
 
-    def run(*arguments, env=None, timeout=60):
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("FEDPROXY_")}
+    def run(*arguments, env=None, timeout=100):
         return subprocess.run(
             [sys.executable, "-m", "fedproxy", *arguments], capture_output=True, text=True, timeout=timeout,
-            check=False, stdin=subprocess.DEVNULL,
-            env={**clean, "FEDPROXY_HOME": str(home), "COLUMNS": "200", **(env or {})},
+            check=False, stdin=subprocess.DEVNULL, env={**clean_env, **(env or {})},
         )
 
     yield run
     run("down")
+
+
+@pytest.fixture
+def alive_below():
+    """The processes whose FEDPROXY_HOME is a folder or below it."""
+
+    def find(folder):
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                environment = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if any(each.startswith(f"FEDPROXY_HOME={folder}".encode()) for each in environment):
+                found.append(int(entry.name))
+        return found
+
+    return find
+
+
+@pytest.fixture
+def wait_until():
+    """Wait for a condition, not for a time."""
+
+    def wait(what, timeout_s=20.0):
+        deadline = time.monotonic() + timeout_s
+        while not what():
+            assert time.monotonic() < deadline, "waited too long"
+            time.sleep(0.05)
+
+    return wait

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
 
 @frozen
 class Summary:
-    """What is said about an array."""
+    """What is said about an array: nothing that depends on the order in which numbers are added up."""
 
-    mean: float
-    deviation: float
     smallest: float
     largest: float
+    above_half: int
+    checksum: int
+    """CRC-32 of all bytes: the right array arrived, whole."""
 
 
 def make_array(size_bytes: int) -> NDArray[np.float64]:
@@ -30,7 +32,8 @@ def make_array(size_bytes: int) -> NDArray[np.float64]:
 
 def summarise(array: NDArray[np.float64]) -> Summary:
     """Touch every number of the array."""
-    return Summary(float(array.mean()), float(array.std()), float(array.min()), float(array.max()))
+    checksum = zlib.crc32(array.data)
+    return Summary(float(array.min()), float(array.max()), int((array > 0.5).sum()), checksum)
 
 
 def warm_up() -> Any:

@@ -54,7 +54,7 @@ class Route:
 
 _ROUTES: Mapping[tuple[str, ...], tuple[Route, ...]] = {
     (CLIENT, "site"): (Route((0.37, 1.08), (0.05, 0.19), 0.28),),
-    ("site", CLIENT): (Route((0.14, 0.19), (0.4, 1.015), -0.22, 0.6),),
+    ("site", CLIENT): (Route((0.14, 0.19), (0.4, 1.015), -0.22, 0.72),),
     (CLIENT, SERVICE): (
         Route((0.45, 1.01), (0.45, 0.71), label_at=0.4), Route((0.55, 1.01), (0.55, 0.71), label_at=0.62),
     ),

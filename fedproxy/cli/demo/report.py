@@ -93,12 +93,12 @@ def print_report(told: Told) -> None:
         f"{told.words:,} words, {told.distinct_words:,} different"
     )
     output.table(
-        "What it took", ("stage", "tasks", "seconds", "bytes through the service", "bytes through stores"),
+        "What it took", ("stage", "tasks", "seconds", "bytes via service", "bytes via stores"),
         [
             (stage.title, stage.tasks, f"{stage.seconds:.2f}", f"{stage.service_bytes:,}", f"{stage.store_bytes:,}")
             for stage in told.stages
         ],
-        right=("tasks", "seconds", "bytes through the service", "bytes through stores"),
+        right=("tasks", "seconds", "bytes via service", "bytes via stores"),
     )
     output.say(
         f"Word count {'equals' if told.count_is_right else 'DIFFERS FROM'} the plain single-process count "
