@@ -12,6 +12,7 @@
     │   ├── StoreUnavailableError       server dead, wrong address, wrong password
     │   ├── StoreFullError
     │   ├── StoreClosedError
+    │   ├── OwnershipError              an owned object was used against the rules of borrowing
     │   └── MissingExtraError           (also ImportError) an optional dependency is not installed
     ├── ProxyResolveError
     ├── ServiceError
@@ -107,6 +108,10 @@ class StoreFullError(StoreError):
 
 class StoreClosedError(StoreError):
     """The store was closed."""
+
+
+class OwnershipError(StoreError):
+    """An owned object was lent, changed or sent against the rules of borrowing."""
 
 
 class MissingExtraError(StoreError, ImportError):
