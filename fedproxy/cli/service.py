@@ -49,6 +49,8 @@ def start(
     running = programs.service()
     if not running.pid():
         check_port(config)
+    if config.host not in ("127.0.0.1", "::1", "localhost"):
+        output.warn(f"listening on {config.host}: tokens travel unencrypted; put a TLS proxy in front of it")
     if detach:
         extra = [f"--{key[0].replace('_', '-')}={value}" for key, value in flags.items()]
         info = daemon.start(running, extra=extra)
@@ -90,6 +92,4 @@ def check_port(config: ServiceConfig) -> None:
 def _serve(config: ServiceConfig) -> None:
     from fedproxy.service.server import serve
 
-    if config.host not in ("127.0.0.1", "::1", "localhost"):
-        output.warn(f"listening on {config.host}: tokens travel unencrypted; put a TLS proxy in front of it")
     daemon.run_in_foreground(programs.service(), lambda: serve(config))

@@ -111,4 +111,4 @@ def test_secrets_are_neither_printed_nor_logged_nor_on_a_command_line(cli, up, h
 def test_a_service_that_listens_beyond_loopback_warns(cli):
     done = cli("service", "start", "--host", "0.0.0.0", "--detach")
     assert done.returncode == 0, done.stderr
-    cli("down")
+    assert "unencrypted" in done.stderr
