@@ -1,13 +1,11 @@
-"""One REST client: requests, with fedproxy's errors and one connection for each thread.
-
-The hot path (a batch of tasks) prepares its request once and sends it through the adapter, which skips what requests does for a browser: cookies,
-redirects, environment look-ups. Everything else is ordinary requests.
-"""
+"""One REST client: requests, with fedproxy's errors and one connection for each thread. The hot path (a batch of tasks) goes through `fast_post`."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import requests
@@ -16,6 +14,7 @@ from urllib3.exceptions import HTTPError
 
 from fedproxy import errors
 from fedproxy.protocol.codec import Buffer
+from fedproxy.wire.fast_post import FastPost, usable
 
 _BY_STATUS: dict[int, type[errors.ServiceError]] = {
     401: errors.AuthenticationError, 403: errors.AuthenticationError, 404: errors.NotFoundError, 409: errors.ConflictError,
@@ -33,7 +32,8 @@ class RestClient:
         self._token = token
         self._timeout_s = timeout_s
         self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        self._open: list[requests.Session | FastPost] = []
+        self._direct: bool | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -54,17 +54,29 @@ class RestClient:
 
     def post_parts(self, path: str, parts: Sequence[Buffer], *, timeout_s: float | None = None) -> bytes:
         """POST binary parts on the short path and return the answer's body. Raises as `json`."""
-        session = self._session()
-        body: Buffer = b"".join(parts) if len(parts) > 1 else parts[0]
-        request = self._prepared(path)
-        request.headers["Content-Length"] = str(len(body))
-        request.body = body  # type: ignore[assignment]
-        adapter = session.get_adapter(self.url)
+        body = b"".join(parts)
+        fast = self._fast_post()
+        if fast is None:
+            return self.binary("POST", path, body)
         try:
-            response = adapter.send(request, timeout=timeout_s or self._timeout_s, verify=True)
-            return self._checked(response).content
-        except (requests.RequestException, HTTPError, OSError) as exc:
+            status, answer = fast.post(path, body, timeout_s or self._timeout_s)
+        except OSError as exc:
             raise self._unavailable(exc) from exc
+        if status >= 400:
+            raise _error(status, answer)
+        return answer
+
+    def _fast_post(self) -> FastPost | None:
+        if self._direct is None:
+            self._direct = usable(self.url)
+        if not self._direct:
+            return None
+        fast: FastPost | None = getattr(self._local, "fast", None)
+        if fast is None:
+            fast = self._local.fast = FastPost(self.url, self._token, BINARY)
+            with self._lock:
+                self._open.append(fast)
+        return fast
 
     def stream(self, path: str, *, silence_s: float) -> Iterator[bytes]:
         """The answer's body as it arrives; ends when the service closes it. ``silence_s`` without a byte is an error. Raises as `json`."""
@@ -80,9 +92,9 @@ class RestClient:
     def close(self) -> None:
         """Close every connection. Idempotent."""
         with self._lock:
-            sessions, self._sessions = self._sessions, []
-        for session in sessions:
-            session.close()
+            opened, self._open = self._open, []
+        for connection in opened:
+            connection.close()
 
     def _request(self, method: str, path: str, timeout_s: float | None, **options: Any) -> requests.Response:
         try:
@@ -92,14 +104,6 @@ class RestClient:
 
     def _unavailable(self, exc: Exception) -> errors.ServiceUnavailableError:
         return errors.ServiceUnavailableError(f"no service at {self.url}: {_cause(exc)}", hint=START_HINT)
-
-    def _prepared(self, path: str) -> requests.PreparedRequest:
-        cached: dict[str, requests.PreparedRequest] = self._local.__dict__.setdefault("prepared", {})
-        request = cached.get(path)
-        if request is None:
-            request = self._session().prepare_request(requests.Request("POST", self.url + path, headers={"Content-Type": BINARY}))
-            cached[path] = request
-        return request
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -113,14 +117,14 @@ class RestClient:
             session.mount("https://", HTTPAdapter(pool_connections=1, pool_maxsize=4))
             self._local.session = session
             with self._lock:
-                self._sessions.append(session)
+                self._open.append(session)
         return session
 
     @staticmethod
     def _checked(response: requests.Response) -> requests.Response:
         if response.status_code < 400:
             return response
-        raise _error(response)
+        raise _error(response.status_code, response.content)
 
 
 def _cause(exc: BaseException) -> str:
@@ -133,16 +137,14 @@ def _cause(exc: BaseException) -> str:
         exc = inner
 
 
-def _error(response: requests.Response) -> errors.ServiceError:
+def _error(status: int, content: bytes) -> errors.ServiceError:
     """The service's own error where it names one of ours; otherwise by status."""
-    kind: type[errors.ServiceError] = _BY_STATUS.get(response.status_code, errors.ServiceError)
-    message, hint = f"the service answered {response.status_code}", None
-    try:
-        body = response.json()
+    kind: type[errors.ServiceError] = _BY_STATUS.get(status, errors.ServiceError)
+    message, hint = f"the service answered {status}", None
+    with suppress(ValueError, AttributeError):
+        body = json.loads(content)
         named = getattr(errors, str(body.get("error")), None)
         if isinstance(named, type) and issubclass(named, errors.ServiceError):
             kind = named
         message, hint = str(body.get("message") or message), body.get("hint")
-    except (ValueError, AttributeError):
-        pass
     return kind(message, hint=hint)
