@@ -26,6 +26,7 @@ from fedproxy.store.connectors.lifetime_head import body, head
 from fedproxy.store.connectors.registry import connector_from_url
 
 _METHODS = ("put", "get", "exists", "evict", "config", "from_config", "close")
+_THEIR_MODULES = "proxystore.connectors."
 ENCODED = "~"
 """Keys that ProxyStore chose begin with this and hold its fields."""
 
@@ -98,19 +99,23 @@ class ProxyStoreConnector:
     def get(self, key: str) -> Buffer | None:
         """Read; see ``Connector.get``."""
         with self._translated(key) as theirs:
-            found = theirs.get(self._key(key))
+            wanted = self._key(key)
+            found = None if isinstance(wanted, _NoKey) else theirs.get(wanted)
         return None if found is None else body(found)
 
     def exists(self, key: str) -> bool:
         """Whether it is there and has not expired."""
         with self._translated(key) as theirs:
-            there = theirs.exists(self._key(key))
+            wanted = self._key(key)
+            there = not isinstance(wanted, _NoKey) and theirs.exists(wanted)
         return bool(there) and self.get(key) is not None
 
     def evict(self, key: str) -> None:
         """Forget it."""
         with self._translated(key) as theirs:
-            theirs.evict(self._key(key))
+            wanted = self._key(key)
+            if not isinstance(wanted, _NoKey):
+                theirs.evict(wanted)
         with self._lock:
             self._made.discard(key)
 
@@ -141,7 +146,7 @@ class ProxyStoreConnector:
             raise StoreClosedError("this store was closed", key=key, store=self.url)
         try:
             yield self._theirs
-        except (StoreError, ValueError):
+        except StoreError:
             raise
         except Exception as exc:  # each connector raises what its own library raises
             raise StoreUnavailableError(f"{type(exc).__name__}: {exc}", key=key, store=self.url) from exc
@@ -156,22 +161,41 @@ def _type_of_free_keys(theirs: Any) -> Any:
 
 
 def _encoded(key: Any) -> str:
-    """ProxyStore's key, whole, as one of ours: its type and fields."""
-    kind = type(key)
-    text = json.dumps([f"{kind.__module__}:{kind.__qualname__}", *key], separators=(",", ":"))
+    """ProxyStore's key, whole, as one of ours: its type and fields, keys within keys too."""
+    text = json.dumps(_plain(key), separators=(",", ":"))
     return check_key(ENCODED + base64.urlsafe_b64encode(text.encode()).decode().rstrip("="))
 
 
+def _plain(value: Any) -> Any:
+    if not (isinstance(value, tuple) and hasattr(value, "_fields")):
+        return value
+    kind = type(value)
+    path = f"{kind.__module__}:{kind.__qualname__}".replace(_THEIR_MODULES, ".", 1)
+    return {"": path, "f": [_plain(field) for field in value]}
+
+
 def _decoded(key: str, theirs: Any) -> Any:
+    """The key that ``_encoded`` wrote; only key types of ProxyStore or of the connector's own package are made."""
+    roots = ("proxystore", type(theirs).__module__.partition(".")[0])
     try:
-        text = base64.urlsafe_b64decode(key[1:] + "=" * (-len(key[1:]) % 4))
-        path, *fields = json.loads(text)
-        module, _, name = path.partition(":")
-        if key[:1] != ENCODED or module.partition(".")[0] != type(theirs).__module__.partition(".")[0]:
-            raise ValueError(path)
-        return getattr(importlib.import_module(module), name)(*fields)
-    except (ValueError, TypeError, AttributeError):
+        if key[:1] != ENCODED:
+            raise ValueError(key)
+        return _rebuilt(json.loads(base64.urlsafe_b64decode(key[1:] + "=" * (-len(key[1:]) % 4))), roots)
+    except (ValueError, TypeError, AttributeError, KeyError, ImportError):
         return _NoKey()
+
+
+def _rebuilt(value: Any, roots: tuple[str, ...]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    path = str(value[""])
+    module, _, name = (_THEIR_MODULES + path[1:] if path.startswith(".") else path).partition(":")
+    if module.partition(".")[0] not in roots:
+        raise ValueError(path)
+    kind = getattr(importlib.import_module(module), name)
+    if not (isinstance(kind, type) and issubclass(kind, tuple)):
+        raise TypeError(path)
+    return kind(*(_rebuilt(field, roots) for field in value["f"]))
 
 
 class _NoKey(NamedTuple):
