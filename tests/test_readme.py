@@ -1,24 +1,26 @@
-"""The README's snippet, pasted into a file, runs as it stands after the command above it."""
+"""The README's snippets, pasted into files, run as they stand after the command above the first."""
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from fedproxy.config.home import host_id
+from fedproxy.store import Store
+
 README = Path(__file__).resolve().parent.parent / "README.md"
-
-
-@pytest.fixture
-def environment(tmp_path):
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("FEDPROXY_")}
-    environment = {**clean, "FEDPROXY_HOME": str(tmp_path / "home"), "PYTHONWARNINGS": "error"}
-    yield environment
-    run("-m", "fedproxy", "down", environment=environment)
+SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+PRINTED = (
+    r"\d+ bright pixels\n\{'submitted'",
+    r"\[0, 1, 4, 9, 16\]\nthe function's own exception: invalid literal",
+    r"Proxy True\n0\.0 \(10000000,\)\n",
+)
 
 
 def run(*arguments, environment, cwd=None):
@@ -27,17 +29,29 @@ def run(*arguments, environment, cwd=None):
     )
 
 
-def test_the_snippet_runs_as_it_stands(environment, tmp_path):
-    snippet = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL).group(1)
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """What the README says to do first has been done."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("FEDPROXY_")}
+    home = tmp_path_factory.mktemp("readme") / "home"
+    site = f"readme-{secrets.token_hex(4)}"
+    environment = {**clean, "FEDPROXY_HOME": str(home), "FEDPROXY_SITE": site, "PYTHONWARNINGS": "error"}
     assert "    fedproxy up\n" in README.read_text()
     up = run("-m", "fedproxy", "up", environment=environment)
-    assert up.returncode == 0, up.stderr
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    (folder / "snippet.py").write_text(snippet)
-    done = run("snippet.py", environment=environment, cwd=folder)
+    try:
+        assert up.returncode == 0, up.stderr
+        yield environment
+    finally:
+        run("-m", "fedproxy", "down", environment=environment)
+        Store.from_url(f"shm://{host_id()}/{site}").close(clear=True)
+
+
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_the_snippet_runs_as_it_stands(number, environment, tmp_path):
+    (tmp_path / "snippet.py").write_text(SNIPPETS[number])
+    done = run("snippet.py", environment=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert re.match(r"\d+ bright pixels\n", done.stdout)
+    assert re.match(PRINTED[number], done.stdout), done.stdout
 
 
 def test_every_page_that_is_linked_is_there():

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from fedproxy.config.home import host_id
+from fedproxy.store import Store
 
 
 @pytest.fixture
@@ -19,7 +23,9 @@ def home(tmp_path):
 def clean_env(home):
     """The environment without the user's own fedproxy."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("FEDPROXY_")}
-    return {**kept, "FEDPROXY_HOME": str(home), "COLUMNS": "200"}
+    site = f"test-{secrets.token_hex(4)}"
+    yield {**kept, "FEDPROXY_HOME": str(home), "FEDPROXY_SITE": site, "COLUMNS": "200"}
+    Store.from_url(f"shm://{host_id()}/{site}").close(clear=True)
 
 
 @pytest.fixture

@@ -23,11 +23,12 @@ def up(cli):
 
 
 @pytest.fixture
-def client_env(home, monkeypatch):
+def client_env(home, clean_env, monkeypatch):
     """This process is a client of the service in ``home``."""
     for name in [name for name in os.environ if name.startswith("FEDPROXY_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("FEDPROXY_HOME", str(home))
+    monkeypatch.setenv("FEDPROXY_SITE", clean_env["FEDPROXY_SITE"])
 
 
 def test_up_is_ready_when_it_returns_and_twice_is_fine(cli, up):

@@ -70,6 +70,7 @@ def draw_flows(axes: Axes, flows: Sequence[Flow]) -> None:
     """Draw the places and the arrows between them."""
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(0, 1.18)
+    axes.set_title("Bytes that moved", loc="left", fontsize=10.5, pad=22)
     axes.set_aspect("equal")
     axes.axis("off")
     places = _places(flows)
