@@ -65,7 +65,7 @@ class _Watched:
 
     def look_again(self) -> None:
         """After a send: an edge may have been swallowed."""
-        if not self._scheduled and not self.socket.closed and int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        if not (self._scheduled or self.socket.closed) and int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._scheduled = True
             self._loop.call_soon(self._drain)
 
@@ -80,7 +80,8 @@ class _Watched:
                     return
         except zmq.Again:
             return
-        self.look_again()
+        finally:
+            self.look_again()  # also when a handler failed: what waits behind its message must not wait for the next edge
 
     def close(self) -> None:
         if not self.socket.closed:
