@@ -32,8 +32,9 @@ class Registration:
 async def register(request: Request) -> Response:
     """POST a registration; answers with the endpoint's id and where to connect. The name is the identity: registering again keeps the id."""
     core, user = core_of(request), user_of(request)
+    data = await read_body(request, _BODY_BYTES)
     try:
-        wanted = msgspec.json.decode(await read_body(request, _BODY_BYTES), type=Registration)
+        wanted = msgspec.json.decode(data, type=Registration)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise ProtocolError(f"a registration that cannot be read: {exc}") from exc
     if not 0 < len(wanted.name) <= _NAME_CHARACTERS or len(wanted.public_key) != 40:

@@ -73,8 +73,9 @@ async def result(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     """POST a list of task ids to cancel. Those already over stay as they are."""
     core, user = core_of(request), user_of(request)
+    data = await read_body(request, _BATCH_OVERHEAD)
     try:
-        ids = [parse_task_id(text) for text in msgspec.json.decode(await read_body(request, _BATCH_OVERHEAD), type=list[str])]
+        ids = [parse_task_id(text) for text in msgspec.json.decode(data, type=list[str])]
     except (ValueError, msgspec.MsgspecError) as exc:
         raise ProtocolError(f"expected a JSON list of task ids: {exc}") from exc
     for task_id in ids:
