@@ -13,6 +13,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 from fedproxy.store.connectors.base import Buffer, Parts
@@ -22,6 +23,8 @@ JOIN_BYTES = 32 * 1024
 """Below this, one copy is cheaper than a scatter write."""
 HUGE_BYTES = 2 * 1024 * 1024
 """From here on buffers lie in huge pages: the first touch of small ones costs as much as receiving."""
+HUGEST_BYTES = 256 * 1024 * 1024
+"""Up to here. Beyond, a virtual machine may have to ask its host for so many of them, which costs more than it saves."""
 IOV_MAX = 512
 SPARE_BYTES = 256 * 1024
 CRLF = b"\r\n"
@@ -52,14 +55,13 @@ def encode(*words: bytes) -> bytes:
 
 
 def allocate(size: int) -> memoryview:
-    """A writable buffer to receive into. Large ones are not zeroed, and lie in huge pages where the kernel has them."""
+    """A writable buffer to receive into. Large ones are not zeroed beforehand, and lie in huge pages where there are any."""
     if size < HUGE_BYTES:
         return memoryview(bytearray(size))
     whole = mmap.mmap(-1, -(-size // HUGE_BYTES) * HUGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
-        whole.madvise(mmap.MADV_HUGEPAGE)
-    except (OSError, AttributeError):
-        pass  # slower, not wrong
+    if size <= HUGEST_BYTES:
+        with suppress(OSError, AttributeError):  # slower without, not wrong
+            whole.madvise(mmap.MADV_HUGEPAGE)
     return memoryview(whole)[:size]
 
 
