@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -55,6 +56,7 @@ def _say(text: str) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run; 0 when fedproxy gave its figures in every benchmark that was asked for, else 1."""
     arguments = parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = Options(quick=arguments.quick, peers=arguments.peers, progress=_say)
     names = NAMES if "all" in arguments.names else tuple(dict.fromkeys(arguments.names))
     with ExitStack() as stack:

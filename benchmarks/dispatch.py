@@ -36,14 +36,14 @@ SYSTEMS = {
 
 
 def cases(quick: bool) -> Sequence[Case]:
-    """10,000 tasks (quick: 1,000), one by one and by map; 1,000 (quick: 200) one at a time."""
+    """10,000 tasks (quick: 1,000), one by one and by map; 1,000 (quick: 100) one at a time."""
     tasks = 1_000 if quick else 10_000
     repetitions = 3 if quick else 5
-    warm = {"tasks": tasks // 5}
+    warm = {"tasks": tasks // 10 if quick else tasks // 5}
     return [
         Case("noop-each", {"tasks": tasks}, warm, repetitions),
         Case("noop-batch", {"tasks": tasks}, warm, repetitions),
-        Case("latency", {"tasks": tasks // 5 if quick else tasks // 10}, {"tasks": 50}, repetitions),
+        Case("latency", {"tasks": tasks // 10}, {"tasks": 50}, repetitions),
     ]
 
 

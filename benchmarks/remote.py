@@ -21,7 +21,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class DriverError(Exception):
-    """The driver died, said nothing in time, or reported an error; the message holds the end of what it printed."""
+    """The driver died or said nothing in time; the message holds the end of what it printed."""
+
+
+class NoAnswerError(DriverError):
+    """The driver said nothing in time."""
 
 
 class RemoteDriver:
@@ -57,7 +61,8 @@ class RemoteDriver:
         """The next reply.
 
         Raises:
-            DriverError: no reply within ``timeout_s``, or the process ended.
+            NoAnswerError: no reply within ``timeout_s``.
+            DriverError: the process ended.
         """
         deadline = time.monotonic() + timeout_s
         assert self._process.stdout is not None
@@ -65,7 +70,7 @@ class RemoteDriver:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._buffer:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise DriverError(f"no answer within {max(0.0, timeout_s):.0f} s: {self.tail()}")
+                    raise NoAnswerError(f"no answer within {timeout_s:.0f} s: {self.tail()}")
                 data = os.read(self._process.stdout.fileno(), 65536)
                 if not data:
                     raise DriverError(f"its driver process ended: {self.tail()}")

@@ -12,7 +12,7 @@ from benchmarks.cases import Case, Sample, root_of
 from benchmarks.driver import case_request
 from benchmarks.memory import MB, PeakMemory, pss
 from benchmarks.options import Options
-from benchmarks.remote import DriverError, RemoteDriver
+from benchmarks.remote import DriverError, NoAnswerError, RemoteDriver
 from benchmarks.rows import Skipped
 
 
@@ -82,7 +82,8 @@ class Systems:
             reply = self._drivers[root_of(system)].receive(timeout_s)
         except DriverError as exc:
             self._set_aside(root_of(system))
-            why: str | None = str(exc)
+            late = case is None and isinstance(exc, NoAnswerError)
+            why: str | None = f"did not start within {self._options.limits.opening_s:.0f} s" if late else str(exc)
         else:
             why = reply.get("unsupported") or reply.get("missing") or reply.get("error")
         if why is None:

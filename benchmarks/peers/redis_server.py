@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -17,6 +19,7 @@ from benchmarks.cases import UnsupportedCaseError
 
 PORT_VARIABLE = "FEDPROXY_BENCH_REDIS_PORT"
 START_S = 10.0
+PR_SET_PDEATHSIG = 1
 
 
 def redis_address() -> tuple[str, int]:
@@ -62,12 +65,19 @@ def redis_backend() -> Iterator[Mapping[str, str]]:
             "--dir",
             directory,
         ]
-        with subprocess.Popen([program, "--port", str(port), *options], stdout=subprocess.DEVNULL) as server:
+        command = [program, "--port", str(port), *options]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=_end_with_parent) as server:  # noqa: PLW1509 - one thread
             try:
                 _wait_for(port)
                 yield {PORT_VARIABLE: str(port)}
             finally:
                 server.terminate()
+
+
+def _end_with_parent() -> None:
+    """Even a parent that is killed takes the server with it (Linux)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _free_port() -> int:
