@@ -6,9 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fedproxy.dispatch.api import as_completed as as_completed
     from fedproxy.dispatch.api import gather as gather
     from fedproxy.dispatch.api import get_client as get_client
-    from fedproxy.dispatch.api import map as map  # noqa: A004
+    from fedproxy.dispatch.api import map as map
     from fedproxy.dispatch.api import submit as submit
     from fedproxy.dispatch.client import Client as Client
     from fedproxy.dispatch.executor import Executor as Executor
@@ -28,6 +29,7 @@ _WHERE = {
     "Proxy": "fedproxy.proxy",
     "Store": "fedproxy.store",
     "TaskFuture": "fedproxy.dispatch.future",
+    "as_completed": "fedproxy.dispatch.api",
     "gather": "fedproxy.dispatch.api",
     "get_client": "fedproxy.dispatch.api",
     "map": "fedproxy.dispatch.api",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fedproxy.config.home import host_id
 from fedproxy.dispatch.client import Client
+from fedproxy.store import Store
 
 _SERVICE = """
 import logging, sys
@@ -26,7 +29,7 @@ import logging, sys
 logging.basicConfig(level=logging.INFO)
 from fedproxy.config.endpoint import EndpointConfig, LocalEngine
 from fedproxy.endpoint.agent import run
-run(EndpointConfig(sys.argv[1], site=sys.argv[1], engine=LocalEngine(max_workers=int(sys.argv[2]))))
+run(EndpointConfig(sys.argv[1], site=sys.argv[3], engine=LocalEngine(max_workers=int(sys.argv[2]))))
 """
 
 
@@ -56,6 +59,16 @@ class Programs:
         self.home = home
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.seen: set[int] = set()
+        self.sites: set[str] = set()
+        self._unique = secrets.token_hex(4)
+
+    def site(self, name: str) -> str:
+        """The endpoint's site: nobody else's, so that its shared memory is not either."""
+        return f"{name}-{self._unique}"
+
+    def store_url(self, name: str = "local") -> str:
+        """The endpoint's shared memory."""
+        return f"shm://{host_id()}/{self.site(name)}"
 
     def _start(self, name: str, code: str, *args: str) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "FEDPROXY_HOME": str(self.home)}
@@ -79,7 +92,8 @@ class Programs:
         wait_for(announced, "the service")
 
     def start_endpoint(self, name: str = "local", workers: int = 2, *, wait: bool = True) -> None:
-        process = self._start(name, _AGENT, name, str(workers))
+        self.sites.add(self.site(name))
+        process = self._start(name, _AGENT, name, str(workers), self.site(name))
         if wait:
             ready = self.home / "endpoints" / name / "agent.json"
 
@@ -116,3 +130,5 @@ class Programs:
         for name in sorted(self.running, key=lambda n: n == "service"):
             self.kill(name, signal.SIGTERM)
         wait_for(lambda: not [pid for pid in self.seen if alive(pid)], "every process to be gone")
+        for site in self.sites:
+            Store.from_url(f"shm://{host_id()}/{site}").close(clear=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from fedproxy.dispatch.client import Client
@@ -92,6 +93,17 @@ def map(fn: Callable[..., T], *iterables: Iterable[Any], endpoint: str, timeout:
         chunksize: int | None = None, options: dict[str, Any] | None = None) -> Iterator[T]:
     """``fn`` over the items of ``iterables`` at an endpoint; results in order, as they come."""
     return _executor(endpoint, options or {}).map(fn, *iterables, timeout=timeout, chunksize=chunksize)
+
+
+async def as_completed(futures: Iterable[TaskFuture[T]]) -> AsyncIterator[TaskFuture[T]]:
+    """``async for future in as_completed(futures)``: each future as it ends."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Queue[TaskFuture[T]] = asyncio.Queue()
+    waiting = list(futures)
+    for future in waiting:
+        future.add_done_callback(lambda done: loop.call_soon_threadsafe(ended.put_nowait, done))  # type: ignore[arg-type]
+    for _ in waiting:
+        yield await ended.get()
 
 
 def gather(futures: Iterable[TaskFuture[T]], *, timeout: float | None = None) -> list[T]:

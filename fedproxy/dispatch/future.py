@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -66,6 +67,10 @@ class TaskFuture(Future[T]):
             return self.cancelled()
         self._ask(self, "cancel")
         return self.cancelled()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """``await future`` in any asyncio loop."""
+        return asyncio.wrap_future(self).__await__()
 
     def running(self) -> bool:
         """Whether the task was sent to its endpoint and has not ended. Asks the service."""

@@ -1,7 +1,8 @@
 """Large results belong to their future: when nobody holds them any more, they leave their store.
 
-Strategy: the proxy of a result has a factory that knows whether the proxy was ever pickled (into another task, a file, a message). If it was, others may still resolve it
-and its time to live decides; if not, the object is evicted when proxy and future are gone, by a thread, because a finalizer must not wait for a store.
+Strategy: the proxy of a result has a factory that knows whether the proxy was ever pickled (into another task, a file, a message). If it
+was, others may still resolve it and its time to live decides; if not, the object is evicted when proxy and future are gone, by a thread,
+because a finalizer must not wait for a store.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import fedproxy
-from fedproxy.config.home import host_id
 from fedproxy.dispatch.executor import Executor
 from fedproxy.proxy import Proxy, is_resolved
 from tests.programs import Programs, wait_for
@@ -26,10 +25,10 @@ def ones(n: int) -> np.ndarray:
     return np.ones(n)
 
 
-def files() -> list[str]:
+def files(programs: Programs) -> list[str]:
     """Objects of the endpoint's shared-memory store."""
-    folders = Path("/dev/shm").glob(f"fedproxy-{os.getuid()}-*")
-    return [str(p) for folder in folders if "local" in folder.name for p in folder.iterdir() if not p.name.startswith(".")]
+    folders = Path("/dev/shm").glob(f"fedproxy-{os.getuid()}-{programs.site('local')}*")
+    return [str(p) for folder in folders for p in folder.iterdir() if not p.name.startswith(".")]
 
 
 def test_a_large_argument_never_passes_the_service_and_keeps_its_type(executor: Executor) -> None:
@@ -74,22 +73,22 @@ def test_a_result_is_passed_on_without_being_fetched(executor: Executor) -> None
     assert not is_resolved(value)
 
 
-def test_a_users_own_proxy_stays_lazy(executor: Executor) -> None:
-    store = fedproxy.Store.from_url(f"shm://{host_id()}/local")
+def test_a_users_own_proxy_stays_lazy(executor: Executor, running: Programs) -> None:
+    store = fedproxy.Store.from_url(running.store_url())
     proxy = store.proxy(np.ones(MB))
     assert executor.submit(kind_and_sum, proxy).result(20) == ("Proxy", MB)
     store.evict(proxy)
 
 
-def test_nothing_stays_in_the_store_when_nobody_holds_it(executor: Executor) -> None:
+def test_nothing_stays_in_the_store_when_nobody_holds_it(executor: Executor, running: Programs) -> None:
     gc.collect()
-    before = set(files())
+    before = set(files(running))
     futures = [executor.submit(ones, MB) for _ in range(5)] + [executor.submit(kind_and_sum, np.ones(MB)) for _ in range(5)]
     assert [f.exception(20) for f in futures] == [None] * 10
-    assert len(set(files()) - before) == 5
+    assert len(set(files(running)) - before) == 5
     del futures
     gc.collect()
-    wait_for(lambda: not set(files()) - before, "the store to be empty again")
+    wait_for(lambda: not set(files(running)) - before, "the store to be empty again")
 
 
 def test_two_sites_keep_their_objects_apart(programs: Programs) -> None:

@@ -147,10 +147,17 @@ def test_futures_are_those_of_concurrent_futures(executor: Executor) -> None:
     assert not pending
     assert sorted(f.result() for f in concurrent.futures.as_completed(futures, timeout=20)) == [2 * i for i in range(20)]
 
-    async def through_asyncio() -> int:
-        return await asyncio.wrap_future(executor.submit(add, 20, 1))
 
-    assert asyncio.run(through_asyncio()) == 21
+def test_asyncio_awaits_futures_and_takes_them_as_they_end(executor: Executor) -> None:
+    async def scenario() -> None:
+        assert await asyncio.wrap_future(executor.submit(add, 20, 1)) == 21
+        assert await executor.submit(add, 20, 2) == 22
+        with pytest.raises(Tired):
+            await executor.submit(fall_asleep)
+        slow, fast = executor.submit(time.sleep, 0.5), executor.submit(time.sleep, 0.0)
+        assert [f is fast async for f in fedproxy.as_completed([slow, fast])] == [True, False]
+
+    asyncio.run(scenario())
 
 
 def test_submitting_inside_a_callback_works(executor: Executor) -> None:
