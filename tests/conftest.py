@@ -12,7 +12,7 @@ from fedproxy.dispatch.executor import Executor
 from tests.programs import Programs
 
 
-@pytest.fixture()
+@pytest.fixture
 def programs(tmp_path: Path) -> Iterator[Programs]:
     """Nothing runs yet."""
     made = Programs(tmp_path)
@@ -34,14 +34,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
         made.stop()
 
 
-@pytest.fixture()
+@pytest.fixture
 def client(running: Programs) -> Iterator[Client]:
     """A client of the module's service."""
     with running.client() as made:
         yield made
 
 
-@pytest.fixture()
+@pytest.fixture
 def executor(client: Client) -> Iterator[Executor]:
     """An executor on the module's endpoint."""
     made = Executor("local", client=client)

@@ -25,7 +25,7 @@ def ended(task_id: bytes, body: bytes = b"value", attempt: int = 0) -> tuple[m.O
     return m.Outcome(task_id, attempt, int(TaskState.SUCCEEDED), len(body)), body
 
 
-@pytest.fixture()
+@pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "journal"
 

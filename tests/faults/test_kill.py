@@ -61,7 +61,7 @@ class Ledger:
         assert all(states[f.task_id] == f.status() for f in futures)
 
 
-@pytest.fixture()
+@pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "executions")
 
