@@ -15,7 +15,7 @@ from fedproxy.serialize.frame import COMPACT_LIMIT, Buffer, Frame, Segment, comp
 from fedproxy.serialize.pickling import PROTOCOL, pickle_object
 from fedproxy.serialize.sign import sign, unsign
 
-_PLAIN = frozenset({type(None), bool, int, float, complex, str})
+PLAIN = frozenset({type(None), bool, int, float, complex, str})
 
 
 @frozen
@@ -61,7 +61,7 @@ def _encode(obj: Any, codec: str | None) -> tuple[int, list[Buffer], list[Any]]:
     if codec is not None:
         return codecs.encode(obj, codec)
     kind = type(obj)
-    if kind in _PLAIN:
+    if kind in PLAIN:
         return codecs.PICKLE, [pickle.dumps(obj, PROTOCOL)], []
     if kind is bytes:
         return codecs.RAW_BYTES, [obj], []

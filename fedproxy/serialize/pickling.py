@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import cloudpickle
 
 PROTOCOL = 5
+IN_BAND_BYTES = 8 * 1024
 
 
 @define
@@ -46,6 +47,19 @@ class _Sink:
 
     def __init__(self, write: Callable[[Any], Any]) -> None:
         self.write = write
+
+
+def _out_of_band(buffers: list[pickle.PickleBuffer]) -> Callable[[pickle.PickleBuffer], bool]:
+    """A callback that keeps large buffers out of the stream; small ones cost less inside it."""
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        with buffer.raw() as view:
+            inside = view.nbytes < IN_BAND_BYTES
+        if not inside:
+            buffers.append(buffer)
+        return inside
+
+    return keep
 
 
 class _FastPickler(pickle.Pickler):
@@ -71,7 +85,7 @@ def pickle_object(obj: Any) -> Pickled:
     """
     chunks: list[Buffer] = []
     buffers: list[pickle.PickleBuffer] = []
-    pickler = _FastPickler(_Sink(chunks.append), PROTOCOL, buffer_callback=buffers.append)
+    pickler = _FastPickler(_Sink(chunks.append), PROTOCOL, buffer_callback=_out_of_band(buffers))
     pickler.arrays = reducers()
     try:
         pickler.dump(obj)
@@ -99,7 +113,7 @@ def _pickle_with_code(obj: Any) -> Pickled:
 def _dump_with(kind: type[cloudpickle.Pickler], obj: Any) -> Pickled:
     chunks: list[Buffer] = []
     buffers: list[pickle.PickleBuffer] = []
-    kind(_Sink(chunks.append), PROTOCOL, buffer_callback=buffers.append).dump(obj)
+    kind(_Sink(chunks.append), PROTOCOL, buffer_callback=_out_of_band(buffers)).dump(obj)
     return Pickled(chunks, buffers)
 
 
@@ -113,7 +127,7 @@ def _can_pickle(obj: Any) -> bool:
     return True
 
 
-def unpickle(stream: Buffer, buffers: list[Any]) -> Any:
+def unpickle(stream: Buffer, buffers: Sequence[Any]) -> Any:
     """The object.
 
     Raises:

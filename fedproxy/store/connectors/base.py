@@ -91,6 +91,15 @@ class SupportsBatch(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsPacking(Protocol):
+    """Can lay many small objects side by side."""
+
+    def put_small(self, items: Sequence[bytes], *, ttl_s: float | None = None) -> list[str]:
+        """``put_batch`` for items of at most 64 KiB that are whole already."""
+        ...
+
+
 @frozen
 class Entry:
     """One object in a listing."""

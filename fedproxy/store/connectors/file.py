@@ -23,10 +23,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 from fedproxy.errors import ConfigError, StoreClosedError, StoreUnavailableError
 from fedproxy.store.connectors import packs, waiting
-from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key, parts_nbytes
+from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key
 from fedproxy.store.connectors.posix import open_directory, read_all, translate, write_all
 from fedproxy.store.urls import StoreUrl
 
@@ -95,33 +96,33 @@ class FileConnector:
         """Small objects without given keys share a file; others get one each."""
         if keys is not None:
             return [self.put(parts, key=key, ttl_s=ttl_s) for parts, key in zip(items, keys, strict=True)]
+        small, data = packs.split(items)
         names = [""] * len(items)
-        small: list[int] = []
-        data: list[bytes] = []
-        for index, parts in enumerate(items):
-            if parts_nbytes(parts) <= packs.MAX_ITEM_BYTES and len(small) < packs.MAX_ITEMS:
-                small.append(index)
-                data.append(packs.joined(parts))
-            else:
-                names[index] = self.put(parts, ttl_s=ttl_s)
         if small:
-            base = packs.new_base()
-            self._write(_PACK + base, [packs.build(data)], ttl_s)
-            for place, index in enumerate(small):
-                names[index] = f"{base}.{place}"
-        return names
+            for name, position in zip(self.put_small(data, ttl_s=ttl_s), small, strict=True):
+                names[position] = name
+        return [name or self.put(parts, ttl_s=ttl_s) for name, parts in zip(names, items, strict=True)]
+
+    def put_small(self, items: Sequence[bytes], *, ttl_s: float | None = None) -> list[str]:
+        """One file for all."""
+        base = packs.new_base()
+        self._write(_PACK + base, [packs.build(items)], ttl_s)
+        return [f"{base}.{place}" for place in range(len(items))]
 
     def get_batch(self, keys: Sequence[str]) -> list[Buffer | None]:
         """Each pack is read once."""
         found: list[Buffer | None] = [None] * len(keys)
-        for base, wanted in packs.by_pack(keys).items():
+        for base, (positions, indexes) in packs.by_pack(keys).items():
             pack = None if base is None else self._pack(base)
             if pack is None:
-                for index, _ in wanted:
-                    found[index] = self._load(keys[index])
+                for position in positions:
+                    found[position] = self._load(keys[position])
                 continue
-            for (index, _), data in zip(wanted, pack.get_many([place for _, place in wanted]), strict=True):
-                found[index] = data
+            items = pack.get_many(indexes)
+            if len(items) == len(keys):
+                return cast("list[Buffer | None]", items)
+            for position, data in zip(positions, items, strict=True):
+                found[position] = data
         return found
 
     def exists_batch(self, keys: Sequence[str]) -> list[bool]:
@@ -130,10 +131,10 @@ class FileConnector:
 
     def evict_batch(self, keys: Sequence[str]) -> None:
         """Remove files; of a pack, mark the objects and remove it when it holds none that live."""
-        for base, wanted in packs.by_pack(keys).items():
-            if base is None or not self._evict_from_pack(base, [place for _, place in wanted]):
-                for index, _ in wanted:
-                    self._unlink(keys[index])
+        for base, (positions, indexes) in packs.by_pack(keys).items():
+            if base is None or not self._evict_from_pack(base, indexes):
+                for position in positions:
+                    self._unlink(keys[position])
 
     # -- more powers
 

@@ -8,20 +8,19 @@ that a key says where its object lies and a batch costs one file.
 from __future__ import annotations
 
 import mmap
-import re
 import struct
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TypeAlias
 
 from fedproxy.errors import StoreUnavailableError
-from fedproxy.store.connectors.base import Buffer, Parts, new_key
+from fedproxy.store.connectors.base import Buffer, Parts, new_key, parts_nbytes
 
 MAGIC = b"FPPACK\x00\x01"
 HEAD = 16
 MAX_ITEM_BYTES = 64 * 1024
 MAX_ITEMS = 1_000_000
-_KEY = re.compile(r"([A-Za-z0-9_-]{15})\.([0-9]{1,6})")
+_MAX_DIGITS = 6
 
 Place: TypeAlias = tuple[str, int]
 """Base of a pack and index in it."""
@@ -29,10 +28,40 @@ Place: TypeAlias = tuple[str, int]
 
 def place_of(key: str) -> Place | None:
     """Where an object with this key would lie in a pack; None for keys of another form."""
-    if len(key) < 17 or key[15] != ".":
+    if key[15:16] != ".":
         return None
-    match = _KEY.fullmatch(key)
-    return None if match is None else (match[1], int(match[2]))
+    index = key[16:]
+    if not (index.isdecimal() and index.isascii() and len(index) <= _MAX_DIGITS):
+        return None
+    return key[:15], int(index)
+
+
+def _one_pack(keys: Sequence[str]) -> tuple[str, list[int]] | None:
+    """Base and indexes where all keys lie in one pack, which is what a batch gives; quickly."""
+    place = place_of(keys[0]) if keys else None
+    if place is None:
+        return None
+    start = keys[0][:16]
+    try:
+        indexes = [int(key[16:]) for key in keys if key.startswith(start)]
+    except ValueError:
+        return None
+    return (place[0], indexes) if len(indexes) == len(keys) and min(indexes) >= 0 else None
+
+
+def split(items: Sequence[Parts]) -> tuple[list[int], list[bytes]]:
+    """Positions and bytes of the items that are small enough for a pack."""
+    positions: list[int] = []
+    data: list[bytes] = []
+    for position, parts in enumerate(items):
+        first = parts[0] if len(parts) == 1 else None
+        if type(first) is bytes and len(first) <= MAX_ITEM_BYTES:
+            positions.append(position)
+            data.append(first)
+        elif parts_nbytes(parts) <= MAX_ITEM_BYTES:
+            positions.append(position)
+            data.append(b"".join(parts))
+    return positions[:MAX_ITEMS], data[:MAX_ITEMS]
 
 
 def new_base() -> str:
@@ -46,12 +75,6 @@ def build(items: Sequence[bytes], origin: int = 0) -> bytes:
     start = origin + HEAD + 8 * (count + 1) + count
     offsets = accumulate(map(len, items), initial=start)
     return b"".join((MAGIC, struct.pack(f"<{count + 2}Q", count, *offsets), bytes(count), *items))
-
-
-def joined(parts: Parts) -> bytes:
-    """One item's parts as bytes."""
-    first = parts[0] if len(parts) == 1 else b"".join(parts)
-    return first if type(first) is bytes else bytes(first)
 
 
 class Pack:
@@ -82,6 +105,10 @@ class Pack:
         if any(self._all_flags()) or (indexes and max(indexes) >= self.count):
             return [self.get(index) for index in indexes]
         at, data = self._offsets(), self._data
+        if 2 * len(indexes) > self.count:
+            data = bytes(memoryview(data))  # slices of bytes cost less
+            if indexes == list(range(self.count)):
+                return [data[start:end] for start, end in pairwise(at)]
         return [data[at[index] : at[index + 1]] for index in indexes]  # type: ignore[misc]
 
     def lives(self, index: int) -> bool:
@@ -121,13 +148,20 @@ def evict_indexes(descriptor: int, size: int, indexes: Sequence[int], origin: in
         return pack.is_dead()
 
 
-def by_pack(keys: Sequence[str]) -> dict[str | None, list[tuple[int, int]]]:
-    """Position in ``keys`` and index in the pack, by base; None for keys that are not of that form."""
-    groups: dict[str | None, list[tuple[int, int]]] = {}
+def by_pack(keys: Sequence[str]) -> dict[str | None, tuple[list[int], list[int]]]:
+    """Positions in ``keys`` and indexes in the pack, by base; None for keys that are not of that form."""
+    alone = _one_pack(keys)
+    if alone is not None:
+        return {alone[0]: (list(range(len(keys))), alone[1])}
+    groups: dict[str | None, tuple[list[int], list[int]]] = {}
+    base: str | None = None
+    positions, indexes = groups[None] = [], []
     for position, key in enumerate(keys):
         place = place_of(key)
-        if place is None:
-            groups.setdefault(None, []).append((position, 0))
-        else:
-            groups.setdefault(place[0], []).append((position, place[1]))
+        found = None if place is None else place[0]
+        if found != base:
+            base = found
+            positions, indexes = groups.setdefault(base, ([], []))
+        positions.append(position)
+        indexes.append(0 if place is None else place[1])
     return groups

@@ -22,6 +22,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 from fedproxy.config.home import host_id
 from fedproxy.errors import ConfigError, StoreClosedError, StoreUnavailableError
@@ -127,31 +128,31 @@ class ShmConnector:
         """Small objects without given keys share a file; others get one each."""
         if keys is not None:
             return [self.put(parts, key=key, ttl_s=ttl_s) for parts, key in zip(items, keys, strict=True)]
+        small, data = packs.split(items)
         names = [""] * len(items)
-        small: list[int] = []
-        data: list[bytes] = []
-        for index, parts in enumerate(items):
-            if parts_nbytes(parts) <= packs.MAX_ITEM_BYTES and len(small) < packs.MAX_ITEMS:
-                small.append(index)
-                data.append(packs.joined(parts))
-            else:
-                names[index] = self.put(parts, ttl_s=ttl_s)
         if small:
-            base = self._put_pack(data, ttl_s)
-            for place, index in enumerate(small):
-                names[index] = f"{base}.{place}"
-        return names
+            for name, position in zip(self.put_small(data, ttl_s=ttl_s), small, strict=True):
+                names[position] = name
+        return [name or self.put(parts, ttl_s=ttl_s) for name, parts in zip(names, items, strict=True)]
+
+    def put_small(self, items: Sequence[bytes], *, ttl_s: float | None = None) -> list[str]:
+        """One file for all."""
+        base = self._put_pack(items, ttl_s)
+        return [f"{base}.{place}" for place in range(len(items))]
 
     def get_batch(self, keys: Sequence[str]) -> list[Buffer | None]:
         """Each pack is mapped once."""
         found: list[Buffer | None] = [None] * len(keys)
-        for base, wanted in packs.by_pack(keys).items():
+        for base, (positions, indexes) in packs.by_pack(keys).items():
             pack = None if base is None else self._pack(base)
             if pack is None:
-                for position, _ in wanted:
+                for position in positions:
                     found[position] = self._load(keys[position])
                 continue
-            for (position, _), data in zip(wanted, pack.get_many([place for _, place in wanted]), strict=True):
+            items = pack.get_many(indexes)
+            if len(items) == len(keys):
+                return cast("list[Buffer | None]", items)
+            for position, data in zip(positions, items, strict=True):
                 found[position] = data
         return found
 
@@ -161,9 +162,9 @@ class ShmConnector:
 
     def evict_batch(self, keys: Sequence[str]) -> None:
         """Remove names; of a pack, mark the objects and remove it when none lives."""
-        for base, wanted in packs.by_pack(keys).items():
-            if base is None or not self._evict_from_pack(base, [place for _, place in wanted]):
-                for position, _ in wanted:
+        for base, (positions, indexes) in packs.by_pack(keys).items():
+            if base is None or not self._evict_from_pack(base, indexes):
+                for position in positions:
                     self._unlink(check_key(keys[position]))
 
     # -- more powers
@@ -288,7 +289,7 @@ class ShmConnector:
         finally:
             os.close(descriptor)
 
-    def _put_pack(self, data: list[bytes], ttl_s: float | None) -> str:
+    def _put_pack(self, data: Sequence[bytes], ttl_s: float | None) -> str:
         writer = self._writing()
         base = packs.new_base()
         body = packs.build(data, HEAD_BYTES)
