@@ -36,10 +36,12 @@ _KINDS = 1_000
 @frozen
 class Options:
     """How calls are run. ``retries_on_loss`` is how often a task may be run again after it may have started on a worker or machine that was lost;
-    ``retries`` how often after an exception. ``on_offline`` is ``queue`` or ``fail``."""
+    ``retries`` how often after an exception. A task that runs longer than ``walltime_s`` is stopped: SIGTERM, then SIGKILL, and ends EXPIRED.
+    ``on_offline`` is ``queue`` or ``fail``."""
 
     retries: int = field(default=0, validator=lambda _, a, v: _not_negative(a.name, v))
     retries_on_loss: int = field(default=0, validator=lambda _, a, v: _not_negative(a.name, v))
+    walltime_s: float | None = field(default=None, validator=lambda _, a, v: _positive_or_none(a.name, v))
     threshold_bytes: int = field(default=64 * 1024, validator=lambda _, a, v: _not_negative(a.name, v))
     on_offline: str = field(default="queue", validator=lambda _, a, v: _one_of(a.name, v, ("queue", "fail")))
 
@@ -47,6 +49,11 @@ class Options:
 def _not_negative(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ConfigError(f"{name} is a number that is not negative, not {value!r}")
+
+
+def _positive_or_none(name: str, value: object) -> None:
+    if value is not None and (not isinstance(value, int | float) or value <= 0):
+        raise ConfigError(f"{name} is a number of seconds above zero, or None, not {value!r}")
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -213,7 +220,7 @@ class Executor(BaseExecutor):
         kind = self._kinds.get(key)
         if kind is None:
             spec = Spec(
-                function.hash, target.info.id, function.name, options.retries, options.retries_on_loss, None, target.info.stores,
+                function.hash, target.info.id, function.name, options.retries, options.retries_on_loss, options.walltime_s, target.info.stores,
                 options.threshold_bytes, self.client.payload_limit_bytes, options.on_offline, f"{sys.version_info.major}.{sys.version_info.minor}")
             encoded = encode_spec(spec)
             if len(self._kinds) >= _KINDS:

@@ -7,6 +7,7 @@ Results go to the journal and to the service at once, as many as one turn of the
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -15,7 +16,6 @@ import sys
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from fedproxy.wire.zmq_channel import Channel, Peer
 log = logging.getLogger(__name__)
 
 _CREDIT = 1000
+_ACKNOWLEDGE_S = 0.005
 _MESSAGE_BYTES = 8 * 1024 * 1024
 _HELLO_AGAIN_S = 2.0
 _REFUSED_FOR_S = 30.0
@@ -59,6 +60,7 @@ class Agent:
         self._open = False
         self._heard = time.monotonic()
         self._refused_since: float | None = None
+        self._unacknowledged: list[bytes] = []
         self._ended_now: list[tuple[m.Outcome, bytes]] = []
         self._asleep: list[Held] = self._holdings.waiting()
         """Tasks that wait for a spec or a function."""
@@ -203,11 +205,18 @@ class Agent:
         fresh, outdated = self._holdings.accept(message, body[sum(blob.size for blob in message.functions):])
         for task_id in outdated:
             self._engine.cancel(task_id)
-        ids = tuple(task.id for task in message.items)
         self._start(fresh)
-        self._journal.flush_then(partial(self._acknowledge, ids))
+        if not self._unacknowledged:
+            self._loop.call_later(_ACKNOWLEDGE_S, self._acknowledge)
+        self._unacknowledged += [task.id for task in message.items]
 
-    def _acknowledge(self, ids: tuple[bytes, ...]) -> None:
+    def _acknowledge(self) -> None:
+        """Tell the service what is on disk. Short tasks are over by now and need no flush of their own: their results tell more."""
+        ids, self._unacknowledged = self._holdings.unfinished(self._unacknowledged), []
+        if ids:
+            self._journal.flush_then(lambda: self._tell_received(ids))
+
+    def _tell_received(self, ids: tuple[bytes, ...]) -> None:
         self._send([encode(m.Received(ids))])
 
     def _start(self, tasks: list[Held]) -> None:
@@ -295,6 +304,7 @@ def _run_loop(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def _serve(config: EndpointConfig, identity: Identity, directory: Path) -> None:
+    gc.freeze()  # what was imported stays: the collector need not look at it between two tasks
     agent = Agent(config, identity, directory)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.stop.set)

@@ -92,6 +92,10 @@ class Holdings:
         """All that has ended and is not confirmed."""
         return [(entry.outcome, entry.body) for entry in self._held.values() if entry.outcome is not None]
 
+    def unfinished(self, ids: Iterable[bytes]) -> tuple[bytes, ...]:
+        """Those that are held and have not ended."""
+        return tuple(i for i in ids if (entry := self._held.get(TaskId(i))) is not None and entry.outcome is None)
+
     def waiting(self) -> list[Held]:
         """All that no worker has had."""
         return [entry for entry in self._held.values() if entry.outcome is None and not entry.handed]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -79,6 +80,7 @@ def _bind_hub(hub: Hub, config: ServiceConfig) -> int:
 
 
 async def _serve(config: ServiceConfig) -> None:
+    gc.freeze()  # what was imported stays: the collector need not look at it between two requests
     listener = _listen_again(config)
     core = Core.open(config)
     core.accounts.local_token(config.directory / "token")

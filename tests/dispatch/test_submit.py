@@ -17,7 +17,7 @@ import fedproxy
 from fedproxy.dispatch.client import Client, TaskPendingError
 from fedproxy.dispatch.executor import Executor
 from fedproxy.errors import ConfigError, SerializationError, ServiceUnavailableError, TaskLostError, UnknownEndpointError, UnknownTaskError
-from tests.programs import Programs, wait_for
+from tests.programs import Programs, alive, wait_for
 
 
 class Tired(Exception):
@@ -328,3 +328,24 @@ def test_an_offline_endpoint_warns_and_the_task_waits(programs: Programs) -> Non
         programs.start_endpoint("later", 1)
         assert future.result(20) == 5
 
+
+
+def test_walltime_really_stops_a_task_and_its_children(client: Client, tmp_path) -> None:
+    def hang(path: str) -> None:
+        import subprocess
+
+        child = subprocess.Popen(["sleep", "60"])
+        with open(path, "w") as file:
+            file.write(str(child.pid))
+        child.wait()
+
+    executor = Executor("local", client=client, walltime_s=0.5)
+    started = time.monotonic()
+    with pytest.raises(fedproxy.errors.TaskExpiredError, match="walltime of 0.5 s"):
+        executor.submit(hang, str(tmp_path / "child")).result(20)
+    assert time.monotonic() - started < 5
+    child = int((tmp_path / "child").read_text())
+    wait_for(lambda: not alive(child), "the child to be gone")
+    assert executor.submit(add, 1, 1).result(20) == 2
+    with pytest.raises(ConfigError, match="walltime_s"):
+        Executor("local", client=client, walltime_s=-1)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedproxy.endpoint.engines.base import Callbacks, Catalog, Job, Load
-from fedproxy.endpoint.engines.process import WorkerProcess
+from fedproxy.endpoint.engines.process import Doom, WorkerProcess
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, decode, encode, split
 from fedproxy.protocol.flow import Ahead, smoothed
@@ -41,6 +41,7 @@ class LocalEngine:
         self._stopping = False
         self._filling = False
         self._all_gone = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
         """Start all workers; they announce themselves when they are ready."""
@@ -62,8 +63,7 @@ class LocalEngine:
                 return
         for worker in self._workers:
             if any(job.task.id == task_id for job in worker.jobs):
-                worker.cancelled = task_id
-                worker.kill()
+                worker.stop(Doom(task_id, TaskState.CANCELLED, "cancelled while it ran"))
                 return
 
     def load(self) -> Load:
@@ -115,8 +115,9 @@ class LocalEngine:
         reason = worker.epitaph()
         if not self._stopping:
             log.warning("%s", reason)
-        if jobs and jobs[0].task.id == worker.cancelled:
-            self._end(jobs[0], TaskState.CANCELLED, "cancelled while it ran")
+        doom = worker.doomed
+        if jobs and doom is not None and jobs[0].task.id == doom.task_id:
+            self._end(jobs[0], doom.state, doom.reason)
         elif jobs:
             self._end(jobs[0], TaskState.LOST, f"it may have started: {reason}")
         self._put_back(worker, jobs[1:])
@@ -130,7 +131,7 @@ class LocalEngine:
     def _put_back(self, worker: WorkerProcess, jobs: list[Job]) -> None:
         """Jobs that the worker held but certainly had not begun: it answers each before it begins the next."""
         for job in reversed(jobs):
-            if job.task.id == worker.cancelled:
+            if worker.doomed is not None and job.task.id == worker.doomed.task_id:
                 self._end(job, TaskState.CANCELLED, "cancelled before it started", started=False)
             elif self._stopping:
                 self._end(job, TaskState.LOST, "the endpoint was stopped before it started", started=False)
@@ -144,14 +145,14 @@ class LocalEngine:
         self._failed_starts += 1
         if self._failed_starts == _START_FAILURES:
             log.error("workers die while they start: %s", worker.epitaph())
-        asyncio.get_running_loop().call_later(_RESTART_DELAY_S, self._spawn)
+        self._loop.call_later(_RESTART_DELAY_S, self._spawn)
 
     # ------------------------------------------------------------ jobs
 
     def _fill_soon(self) -> None:
         if not self._filling and self._waiting:
             self._filling = True
-            asyncio.get_running_loop().call_soon(self._fill)
+            self._loop.call_soon(self._fill)
 
     def _fill(self) -> None:
         """Give waiting jobs to workers: to idle ones first, then ahead to those whose jobs are all short."""
@@ -159,10 +160,13 @@ class LocalEngine:
         batches: dict[WorkerProcess, list[Job]] = {}
         while self._waiting:
             job = self._waiting[0]
-            depth = self._ahead.depth(self._run_s.get(self._catalog.spec(job.task.spec).function))
+            spec = self._catalog.spec(job.task.spec)
+            depth = 1 if spec.walltime_s else self._ahead.depth(self._run_s.get(spec.function))
             worker = self._pick(depth, batches)
             if worker is None:
                 break
+            if spec.walltime_s:
+                self._loop.call_later(spec.walltime_s, self._time_is_up, worker, job.task.id, spec.walltime_s)
             self._waiting.popleft()
             worker.depth = min(worker.depth, depth) if worker.jobs else depth
             worker.jobs.append(job)
@@ -172,12 +176,16 @@ class LocalEngine:
             for worker, jobs in batches.items():
                 self._give(worker, jobs)
 
+    def _time_is_up(self, worker: WorkerProcess, task_id: bytes, walltime_s: float) -> None:
+        if worker.jobs and worker.jobs[0].task.id == task_id:
+            worker.stop(Doom(task_id, TaskState.EXPIRED, f"it ran longer than its walltime of {walltime_s:g} s"))
+
     def _pick(self, depth: int, batches: dict[WorkerProcess, list[Job]]) -> WorkerProcess | None:
         """The ready worker with the fewest jobs that may take one more. A worker filled ahead is topped up only when half of it is done."""
         best: WorkerProcess | None = None
         for worker in self._workers:
             held = len(worker.jobs)
-            if not worker.ready or worker.cancelled is not None or (best is not None and held >= len(best.jobs)):
+            if not worker.ready or worker.doomed is not None or (best is not None and held >= len(best.jobs)):
                 continue
             limit = min(depth, worker.depth) if held else depth
             if held == 0 or held < (limit if worker in batches else limit // 2):

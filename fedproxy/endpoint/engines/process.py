@@ -14,10 +14,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from attrs import frozen
+
 from fedproxy.endpoint.engines.base import Job
 from fedproxy.endpoint.pipe import AgentPipe
+from fedproxy.protocol.states import TaskState
 
 _TAIL_BYTES = 4096
+_TERM_GRACE_S = 2.0
+
+
+@frozen
+class Doom:
+    """A worker is stopped because of this task, which then ends in this state."""
+
+    task_id: bytes
+    state: TaskState
+    reason: str
 
 
 class WorkerProcess:
@@ -31,7 +44,8 @@ class WorkerProcess:
         """How many jobs it may hold, given those it holds."""
         self.known: set[bytes] = set()
         self.ready = False
-        self.cancelled: bytes | None = None
+        self.doomed: Doom | None = None
+        """Why it is being stopped on purpose; None while it is not."""
         self.started = time.monotonic()
         self._log = logs / f"worker-{number}.log"
         self._on_death = on_death
@@ -64,6 +78,17 @@ class WorkerProcess:
         """Send a signal to the worker and all that it started."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
+
+    def stop(self, doom: Doom) -> None:
+        """Stop it because of one of its jobs: SIGTERM, then SIGKILL if it takes its time."""
+        if self.doomed is None:
+            self.doomed = doom
+            self.signal(signal.SIGTERM)
+            self._loop.call_later(_TERM_GRACE_S, self._kill_if_alive)
+
+    def _kill_if_alive(self) -> None:
+        if self.alive:
+            self.kill()
 
     def kill(self) -> None:
         """Kill the worker and all that it started."""
