@@ -11,54 +11,39 @@ Objects live until they are evicted, until their ``ttl`` is over, or until a lea
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import mmap
 import os
 import stat
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 from fedproxy.config.home import host_id
 from fedproxy.errors import ConfigError, StoreClosedError, StoreUnavailableError
-from fedproxy.store.connectors import packs, shm_arena, shm_owner, waiting
+from fedproxy.store.connectors import packs, shm_owner, waiting
 from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key, parts_nbytes
-from fedproxy.store.connectors.posix import open_directory, read_all, translate, write_all
-from fedproxy.store.connectors.shm_arena import Arena
-from fedproxy.store.connectors.shm_layout import EXPIRES, EXPIRES_OFFSET, HEAD_BYTES, Head, pack_head, parse_head
-from fedproxy.store.connectors.shm_owner import Keeper, Owner
+from fedproxy.store.connectors.posix import open_directory, translate
+from fedproxy.store.connectors.shm_layout import (
+    EXPIRES,
+    EXPIRES_OFFSET,
+    HEAD_BYTES,
+    PACK,
+    TEMPORARY,
+    Head,
+    parse_head,
+)
+from fedproxy.store.connectors.shm_owner import Keeper
+from fedproxy.store.connectors.shm_reading import OPEN_READ, load, read_head
+from fedproxy.store.connectors.shm_reaper import reap, reap_neighbours
+from fedproxy.store.connectors.shm_writer import Writer
 from fedproxy.store.urls import StoreUrl
 
 ROOT = "/dev/shm"  # noqa: S108  the memory file system; the folder in it is private
 DEFAULT_LEASE_S = 600.0
-_PACK = ".pack-"
-_FIRST_READ = 4096
-_RETRIES = 8
-_PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
-_OPEN_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class _Writer:
-    """What a process needs to put: made at its first put, let go at its end."""
-
-    def __init__(self, directory: int, lease_s: float, arena_bytes: int) -> None:
-        self.owner = Owner(directory, lease_s)
-        self.token = self.owner.token.encode()
-        self.arena = Arena(directory, self.owner.token, arena_bytes)
-
-    def end(self) -> None:
-        """Give back the arena and let the lease run."""
-        if os.getpid() == self.owner.pid:
-            self.arena.close()
-        else:
-            self.arena.forget()
-        self.owner.leave(empty=False)
 
 
 class ShmConnector:
@@ -75,7 +60,7 @@ class ShmConnector:
         self._directory = open_directory(self._path, store=self.url, ours_alone=True)
         self._lease_s = lease_s
         self._arena_bytes = _default_arena_bytes(self._directory) if arena_bytes is None else arena_bytes
-        self._writer: _Writer | None = None
+        self._writer: Writer | None = None
         self._keeper: Keeper | None = None
         self._lock = threading.Lock()
         self._ending: weakref.finalize[[], ShmConnector] | None = None
@@ -86,13 +71,10 @@ class ShmConnector:
         """Write into warm pages where there are some, else into a new file."""
         name = new_key() if key is None else check_key(key)
         writer = self._writing()
-        nbytes = parts_nbytes(parts)
-        expires = 0.0 if ttl_s is None else time.time() + ttl_s
-        if nbytes >= shm_arena.MIN_BYTES:
-            self._with_room(lambda: self._put_large(writer, name, parts, nbytes, expires, key is not None), name)
-        else:
-            head = pack_head(nbytes, expires, False, writer.token, name)
-            self._with_room(lambda: self._write_file(name, [head, *parts], replace=key is not None), name)
+        try:
+            writer.put(name, parts, parts_nbytes(parts), _expiry(ttl_s), replace=key is not None)
+        except OSError as exc:
+            raise translate(exc, f"cannot write in {self._path}", store=self.url, key=key) from exc
         if key is not None:
             waiting.wake(self._directory, name)
         return name
@@ -137,7 +119,10 @@ class ShmConnector:
 
     def put_small(self, items: Sequence[bytes], *, ttl_s: float | None = None) -> list[str]:
         """One file for all."""
-        base = self._put_pack(items, ttl_s)
+        try:
+            base = self._writing().put_pack(items, _expiry(ttl_s))
+        except OSError as exc:
+            raise translate(exc, f"cannot write in {self._path}", store=self.url) from exc
         return [f"{base}.{place}" for place in range(len(items))]
 
     def get_batch(self, keys: Sequence[str]) -> list[Buffer | None]:
@@ -179,12 +164,13 @@ class ShmConnector:
         if not self.exists(key):
             return False
         place = packs.place_of(key)
-        for name in [key] if place is None else [_PACK + place[0], key]:
+        for name in [key] if place is None else [PACK + place[0], key]:
             with suppress(FileNotFoundError):
                 descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd())
-                with _closing(descriptor):
-                    expires = 0.0 if ttl_s is None else time.time() + ttl_s
-                    os.pwrite(descriptor, EXPIRES.pack(expires), EXPIRES_OFFSET)
+                try:
+                    os.pwrite(descriptor, EXPIRES.pack(_expiry(ttl_s)), EXPIRES_OFFSET)
+                finally:
+                    os.close(descriptor)
                 return True
         return False
 
@@ -198,8 +184,8 @@ class ShmConnector:
         now = time.time()
         for name in os.listdir(self._fd()):
             if name.startswith("."):
-                if name.startswith(_PACK):
-                    yield from self._pack_entries(name[len(_PACK) :])
+                if name.startswith(PACK):
+                    yield from self._pack_entries(name[len(PACK) :])
                 continue
             head = self._head(name)
             if head is not None and head.key == name and not head.expired(now):
@@ -229,7 +215,7 @@ class ShmConnector:
 
     # -- writing
 
-    def _writing(self) -> _Writer:
+    def _writing(self) -> Writer:
         writer = self._writer
         if writer is not None and writer.owner.pid == os.getpid() and self._directory >= 0:
             return writer
@@ -245,7 +231,8 @@ class ShmConnector:
             self._writer.end()
         try:
             reap(directory)
-            writer = self._writer = _Writer(directory, self._lease_s, self._arena_bytes)
+            reap_neighbours(self._path)
+            writer = self._writer = Writer(directory, self._lease_s, self._arena_bytes)
         except OSError as exc:
             raise translate(exc, f"cannot write in {self._path}", store=self.url) from exc
         self._keeper = Keeper(self._keep, self._lease_s / 4)
@@ -258,90 +245,23 @@ class ShmConnector:
             writer.arena.trim()
             reap(self._directory)
 
-    def _put_large(
-        self, writer: _Writer, key: str, parts: Parts, nbytes: int, expires: float, replace: bool
-    ) -> None:
-        head = pack_head(nbytes, expires, True, writer.token, key)
-        arena = writer.arena
-        segment = arena.take(nbytes)
-        if segment is not None:
-            segment.write(head, parts)
-        else:
-            segment = arena.create(nbytes, head, parts)
-        if segment is None:
-            self._write_file(key, [head, *parts], replace=replace)
-        else:
-            arena.publish(segment, key, replace=replace)
-
-    def _write_file(self, name: str, parts: Parts, *, replace: bool) -> None:
-        """A random name is nobody's to read yet, so that only a replacement needs a temporary one."""
-        directory = self._fd()
-        first = f".tmp-{os.getpid()}-{new_key()}" if replace else name
-        descriptor = os.open(first, _OPEN_NEW, 0o600, dir_fd=directory)
-        try:
-            write_all(descriptor, [b"".join(parts)] if len(parts) < 8 and _is_small(parts) else parts)
-            if replace:
-                os.rename(first, name, src_dir_fd=directory, dst_dir_fd=directory)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(first, dir_fd=directory)
-            raise
-        finally:
-            os.close(descriptor)
-
-    def _put_pack(self, data: Sequence[bytes], ttl_s: float | None) -> str:
-        writer = self._writing()
-        base = packs.new_base()
-        body = packs.build(data, HEAD_BYTES)
-        expires = 0.0 if ttl_s is None else time.time() + ttl_s
-        head = pack_head(len(body), expires, False, writer.token, base)
-        self._with_room(lambda: self._write_file(_PACK + base, [head, body], replace=False), base)
-        return base
-
-    def _with_room(self, write: Callable[[], None], key: str) -> None:
-        """Try once more when the memory is full: with the pages that the arena holds in reserve."""
-        try:
-            try:
-                write()
-            except OSError:
-                self._writing().arena.trim(everything=True)
-                write()
-        except OSError as exc:
-            raise translate(exc, f"cannot write in {self._path}", store=self.url, key=key) from exc
-
     # -- reading
 
     def _load(self, key: str) -> Buffer | None:
-        for _ in range(_RETRIES):
-            try:
-                descriptor = os.open(key, _OPEN_READ, dir_fd=self._fd())
-            except FileNotFoundError:
-                self._check_folder()
-                return None
-            except OSError as exc:
-                raise translate(exc, f"cannot read in {self._path}", store=self.url, key=key) from exc
-            with _closing(descriptor):
-                start = os.pread(descriptor, _FIRST_READ, 0)
-                head = parse_head(start)
-                if head is not None and head.recycled:
-                    head = _locked_head(descriptor)
-                    if head is None or head.key != key:
-                        continue  # it was recycled as we opened it
-                if head is None:
-                    return read_all(descriptor, os.fstat(descriptor).st_size, 0)  # not ours: the reader will say so
-                if head.expired(time.time()):
-                    return None
-                return _contents(descriptor, head.size, start)
-        return None
+        try:
+            return load(self._fd(), key)
+        except FileNotFoundError:
+            self._check_folder()
+            return None
+        except OSError as exc:
+            raise translate(exc, f"cannot read in {self._path}", store=self.url, key=key) from exc
 
     def _head(self, name: str) -> Head | None:
         try:
-            descriptor = os.open(name, _OPEN_READ, dir_fd=self._fd())
+            return read_head(self._fd(), name)
         except OSError:
             self._check_folder()
             return None
-        with _closing(descriptor):
-            return parse_head(os.pread(descriptor, HEAD_BYTES, 0))
 
     def _check_folder(self) -> None:
         if not self._path.is_dir():
@@ -349,14 +269,16 @@ class ShmConnector:
 
     def _pack(self, base: str) -> packs.Pack | None:
         try:
-            descriptor = os.open(_PACK + base, _OPEN_READ, dir_fd=self._fd())
+            descriptor = os.open(PACK + base, OPEN_READ, dir_fd=self._fd())
         except FileNotFoundError:
             return None
-        with _closing(descriptor):
+        try:
             head = parse_head(os.pread(descriptor, HEAD_BYTES, 0))
             if head is None or head.expired(time.time()):
                 return None
             return packs.Pack(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ), HEAD_BYTES)
+        finally:
+            os.close(descriptor)
 
     def _pack_entries(self, base: str) -> Iterator[Entry]:
         pack = self._pack(base)
@@ -379,18 +301,20 @@ class ShmConnector:
 
     def _evict_from_pack(self, base: str, indexes: Sequence[int]) -> bool:
         try:
-            descriptor = os.open(_PACK + base, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd())
+            descriptor = os.open(PACK + base, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd())
         except FileNotFoundError:
             return False
-        with _closing(descriptor):
+        try:
             if packs.evict_indexes(descriptor, os.fstat(descriptor).st_size, indexes, HEAD_BYTES):
                 with suppress(FileNotFoundError):
-                    os.unlink(_PACK + base, dir_fd=self._fd())
+                    os.unlink(PACK + base, dir_fd=self._fd())
+        finally:
+            os.close(descriptor)
         return True
 
     def _clear(self) -> None:
         for name in os.listdir(self._directory):
-            if not name.startswith(".") or name.startswith((_PACK, ".tmp-", waiting.PREFIX)):
+            if not name.startswith(".") or name.startswith((PACK, TEMPORARY, waiting.PREFIX)):
                 with suppress(OSError):
                     os.unlink(name, dir_fd=self._directory)
 
@@ -400,63 +324,8 @@ class ShmConnector:
         return self._directory
 
 
-@contextlib.contextmanager
-def _closing(descriptor: int) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_small(parts: Parts) -> bool:
-    return sum(len(part) for part in parts) <= shm_arena.MIN_BYTES
-
-
-def _locked_head(descriptor: int) -> Head | None:
-    """The head, with a shared lock that lasts as long as the file or a mapping of it is open."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    return parse_head(os.pread(descriptor, HEAD_BYTES, 0))
-
-
-def _contents(descriptor: int, size: int, start: bytes) -> Buffer:
-    if size <= len(start) - HEAD_BYTES:
-        return start[HEAD_BYTES : HEAD_BYTES + size]
-    if size < shm_arena.MIN_BYTES or os.fstat(descriptor).st_size < HEAD_BYTES + size:
-        return read_all(descriptor, size, HEAD_BYTES)
-    mapping = mmap.mmap(descriptor, HEAD_BYTES + size, flags=_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    return memoryview(mapping)[HEAD_BYTES:]
-
-
-def reap(directory: int) -> int:
-    """Remove what expired and what dead owners left when their lease was over; how many files went."""
-    names = os.listdir(directory)
-    alive, dead = shm_owner.survey(directory)  # after the listing: an owner is there before its objects
-    now = time.time()
-    removed = 0
-    for name in names:
-        with suppress(OSError):
-            if _is_garbage(directory, name, alive, now):
-                os.unlink(name, dir_fd=directory)
-                removed += 1
-    for token in dead:
-        shm_owner.remove_owner(directory, token)
-    return removed
-
-
-def _is_garbage(directory: int, name: str, alive: set[str], now: float) -> bool:
-    if name.startswith(shm_arena.PREFIX):
-        return name[len(shm_arena.PREFIX) :].partition("-")[0] not in alive
-    if name.startswith((".tmp-", waiting.PREFIX)):
-        return now - os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime > DEFAULT_LEASE_S
-    if name.startswith(".") and not name.startswith(_PACK):
-        return False
-    descriptor = os.open(name, _OPEN_READ, dir_fd=directory)
-    with _closing(descriptor):
-        head = parse_head(os.pread(descriptor, HEAD_BYTES, 0))
-    return head is not None and (head.expired(now) or (head.expires == 0 and head.owner not in alive))
+def _expiry(ttl_s: float | None) -> float:
+    return 0.0 if ttl_s is None else time.time() + ttl_s
 
 
 def folder_of(namespace: str, root: str = ROOT) -> Path:

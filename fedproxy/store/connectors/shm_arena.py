@@ -20,10 +20,8 @@ from contextlib import suppress
 
 from fedproxy.store.connectors.base import Buffer, Parts
 from fedproxy.store.connectors.posix import write_all
-from fedproxy.store.connectors.shm_layout import HEAD_BYTES
+from fedproxy.store.connectors.shm_layout import HEAD_BYTES, MAP_FROM_BYTES, SEGMENT
 
-PREFIX = ".seg-"
-MIN_BYTES = 64 * 1024
 _MAX_LOOKS = 16
 _IDLE_S = 60.0
 _POPULATE_WRITE = 23
@@ -111,7 +109,7 @@ class Arena:
             if len(self._used) + len(self._free) >= self._max_segments and not self._drop_one():
                 return None
             self._count += 1
-            name = f"{PREFIX}{self._token}-{self._count}"
+            name = f"{SEGMENT}{self._token}-{self._count}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(name, flags, 0o600, dir_fd=self._directory)
         try:
@@ -189,7 +187,7 @@ class Arena:
     # -- called with the lock held
 
     def _best_fit(self, need: int) -> Segment | None:
-        fitting = [s for s in self._free if need <= s.capacity <= 2 * need + MIN_BYTES]
+        fitting = [s for s in self._free if need <= s.capacity <= 2 * need + MAP_FROM_BYTES]
         return min(fitting, key=lambda s: (s.capacity, s.mapping is None, -s.freed_at), default=None)
 
     def _collect(self, need: int, *, every: bool = False) -> None:

@@ -1,0 +1,77 @@
+"""Reading one object from shared memory: small ones are copied, large ones mapped.
+
+A file that may be recycled is read under a shared ``flock``. The lock belongs to the open file, which a mapping keeps
+open: it ends when the last view of the mapping is gone, or with the process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import time
+
+from fedproxy.store.connectors.base import Buffer
+from fedproxy.store.connectors.posix import read_all
+from fedproxy.store.connectors.shm_layout import HEAD_BYTES, MAP_FROM_BYTES, Head, parse_head
+
+OPEN_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FIRST_READ = 4096
+_RETRIES = 8
+_PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+
+
+def load(directory: int, key: str) -> Buffer | None:
+    """The bytes under ``key``; None where they expired.
+
+    Raises:
+        OSError: there is no such file, or it cannot be opened.
+    """
+    for _ in range(_RETRIES):
+        descriptor = os.open(key, OPEN_READ, dir_fd=directory)
+        try:
+            start = os.pread(descriptor, _FIRST_READ, 0)
+            head = parse_head(start)
+            if head is None:
+                return read_all(descriptor, os.fstat(descriptor).st_size, 0)  # not ours: the reader will say so
+            if head.recycled:
+                head = _locked_head(descriptor)
+                if head is None or head.key != key:
+                    continue  # it was recycled as we opened it
+            if head.expired(time.time()):
+                return None
+            return _contents(descriptor, head.size, start)
+        finally:
+            os.close(descriptor)
+    return None
+
+
+def read_head(directory: int, name: str) -> Head | None:
+    """What the head says; None where it is none.
+
+    Raises:
+        OSError: there is no such file, or it cannot be opened.
+    """
+    descriptor = os.open(name, OPEN_READ, dir_fd=directory)
+    try:
+        return parse_head(os.pread(descriptor, HEAD_BYTES, 0))
+    finally:
+        os.close(descriptor)
+
+
+def _locked_head(descriptor: int) -> Head | None:
+    """The head, with a shared lock; None where its writer is at work."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    return parse_head(os.pread(descriptor, HEAD_BYTES, 0))
+
+
+def _contents(descriptor: int, size: int, start: bytes) -> Buffer:
+    if size <= len(start) - HEAD_BYTES:
+        return start[HEAD_BYTES : HEAD_BYTES + size]
+    if size < MAP_FROM_BYTES or os.fstat(descriptor).st_size < HEAD_BYTES + size:
+        return read_all(descriptor, size, HEAD_BYTES)
+    mapping = mmap.mmap(descriptor, HEAD_BYTES + size, flags=_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    return memoryview(mapping)[HEAD_BYTES:]

@@ -1,0 +1,58 @@
+"""Removing what nobody will remove: expired objects, and those of dead owners whose lease is over."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from fedproxy.store.connectors import shm_owner, waiting
+from fedproxy.store.connectors.shm_layout import PACK, SEGMENT, TEMPORARY
+from fedproxy.store.connectors.shm_reading import read_head
+
+_STALE_S = 600.0
+_STALE_FOLDER_S = 3600.0
+
+
+def reap(directory: int) -> int:
+    """Remove what expired and what dead owners left when their lease was over; how many files went."""
+    names = os.listdir(directory)
+    alive, dead = shm_owner.survey(directory)  # after the listing: an owner is there before its objects
+    now = time.time()
+    removed = 0
+    for name in names:
+        with suppress(OSError):
+            if _is_garbage(directory, name, alive, now):
+                os.unlink(name, dir_fd=directory)
+                removed += 1
+    for token in dead:
+        shm_owner.remove_owner(directory, token)
+    return removed
+
+
+def _is_garbage(directory: int, name: str, alive: set[str], now: float) -> bool:
+    if name.startswith(SEGMENT):
+        return name[len(SEGMENT) :].partition("-")[0] not in alive
+    if name.startswith((TEMPORARY, waiting.PREFIX)):
+        return now - os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime > _STALE_S
+    if name.startswith(".") and not name.startswith(PACK):
+        return False
+    head = read_head(directory, name)
+    return head is not None and (head.expired(now) or (head.expires == 0 and head.owner not in alive))
+
+
+def reap_neighbours(folder: Path) -> None:
+    """The same for this user's other namespaces, whose processes may all be gone; empty folders go after an hour."""
+    for other in folder.parent.glob(f"{'-'.join(folder.name.split('-')[:2])}-*"):
+        with suppress(OSError):
+            status = other.lstat()
+            if other == folder or status.st_uid != os.getuid() or other.is_symlink():
+                continue
+            directory = os.open(other, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                reap(directory)
+            finally:
+                os.close(directory)
+            if time.time() - status.st_mtime > _STALE_FOLDER_S:
+                other.rmdir()
