@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from attrs import frozen
 
 from fedproxy.cli.lock import ProcessLock
 from fedproxy.config.home import PRIVATE_FILE, private_dir, read_json
-from fedproxy.errors import FedproxyError
+from fedproxy.errors import ConfigError, FedproxyError
 
 LOG_LIMIT_BYTES = 10 * 1024 * 1024
 _TICK_S = 0.02
@@ -96,7 +97,26 @@ def run_in_foreground(daemon: Daemon, program: Callable[[], None]) -> None:
     if not daemon.lock.acquire():
         pid = daemon.pid()
         raise FedproxyError(f"{daemon.title} is running already (pid {pid})", hint="fedproxy status")
+    log_to_stderr()
     program()
+
+
+def log_to_stderr() -> None:
+    """What the programs log, with UTC times, at ``FEDPROXY_LOG_LEVEL`` (default: INFO).
+
+    Raises:
+        ConfigError: there is no such level.
+    """
+    level = os.environ.get("FEDPROXY_LOG_LEVEL", "INFO").upper()
+    if level not in logging.getLevelNamesMapping():
+        raise ConfigError(f"FEDPROXY_LOG_LEVEL: no such level: {level}", hint="DEBUG, INFO, WARNING or ERROR")
+    handler = logging.StreamHandler()
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler])
+    for chatty in ("alembic", "uvicorn"):
+        logging.getLogger(chatty).setLevel(level if level == "DEBUG" else "WARNING")
 
 
 def end_with_parent() -> None:

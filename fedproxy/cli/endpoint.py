@@ -114,7 +114,7 @@ def list_endpoints(*, json: Json = False) -> int:
     if json:
         output.emit_json([each.as_dict() for each in found])
     elif found:
-        output.table("Endpoints", state.COLUMNS, [each.as_row() for each in found], right=state.NUMBERS)
+        output.table("Endpoints", state.COLUMNS, [each.as_row() for each in found], right=state.NUMBERS, wide=True)
     else:
         output.say("no endpoint is configured; start with: fedproxy endpoint configure NAME")
     return exits.OK

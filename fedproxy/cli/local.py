@@ -81,7 +81,7 @@ def _print_status(service: state.ServiceState, endpoints: list[state.EndpointSta
     else:
         output.say("service is not running; start it with: fedproxy up")
     if endpoints:
-        output.table("Endpoints", state.COLUMNS, [each.as_row() for each in endpoints], right=state.NUMBERS)
+        output.table("Endpoints", state.COLUMNS, [each.as_row() for each in endpoints], right=state.NUMBERS, wide=True)
     for each in endpoints:
         if each.problem:
             output.warn(each.problem)

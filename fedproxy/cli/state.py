@@ -63,7 +63,8 @@ class EndpointState:
         """The cells under ``COLUMNS``."""
         up = None if self.uptime_s is None else output.human_seconds(self.uptime_s)
         return (
-            self.name, self.state, self.pid, up, self.site, self.workers, self.idle, self.queued, self.endpoint_id,
+            self.name, self.state, self.pid, up, self.site, self.workers, self.idle, self.queued,
+            (self.endpoint_id or "")[:8],  # its beginning tells it apart; all of it is in the JSON
         )
 
 

@@ -84,7 +84,8 @@ def test_an_endpoint_lives_through_its_commands(cli, up, home):
     assert again["endpoint_id"] == told["endpoint_id"]
     assert again["pid"] != told["pid"]
 
-    assert cli("endpoint", "logs", "second", "--json").returncode == 0
+    lines = json.loads(cli("endpoint", "logs", "second", "--json").stdout)["lines"]
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [A-Z]+ fedproxy", line) for line in lines), lines
     refused = cli("endpoint", "delete", "second")
     assert refused.returncode == 1
     assert "is running" in refused.stderr
