@@ -56,6 +56,7 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
 
     def __enter__(self) -> PeakMemory:
+        self.peak_bytes = stopped_pss(self._pids())
         self._thread.start()
         return self
 
@@ -66,10 +67,8 @@ class PeakMemory:
     def _watch(self) -> None:
         """The group is looked up anew now and then: workers come and go."""
         pids, rounds = self._pids(), 0
-        while True:
+        while not self._stop.wait(PERIOD_S):
             self.peak_bytes = max(self.peak_bytes, stopped_pss(pids))
-            if self._stop.wait(PERIOD_S):
-                return
             rounds += 1
             if rounds % 10 == 0:
                 pids = self._pids()

@@ -65,11 +65,13 @@ class Systems:
         if system not in self.ready:
             return None
         root = root_of(system)
-        self._drivers[root].send({"do": "measure", "system": system, "case": case_request(case)})
+        driver, request = self._drivers[root], {"do": "measure", "system": system, "case": case_request(case)}
         if not memory:
+            driver.send(request)
             reply = self._reply(system, timeout_s, case)
             return None if reply is None else {**reply["sample"]}
-        with PeakMemory(self._drivers[root].pids) as peak:
+        with PeakMemory(driver.pids) as peak:
+            driver.send(request)
             reply = self._reply(system, timeout_s, case)
         used = peak.peak_bytes - int(case.params.get("held_bytes", 0))
         return None if reply is None else {"peak_pss": used / MB, "extra_pss": (used - self._idle_bytes[root]) / MB}
