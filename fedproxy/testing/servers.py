@@ -58,6 +58,10 @@ def free_port() -> int:
             return port
 
 
+class ServerRefusedError(Exception):
+    """The server ended at once: what it lacks is in the message."""
+
+
 @frozen
 class Server:
     """A running server. ``url`` has no password; ``kill`` and ``start`` let a test take it away and bring it back."""
@@ -96,7 +100,13 @@ class Server:
                 subprocess.Popen([binary, str(self.config)], cwd=self.directory, stdout=log, stderr=log)
             )
         with contextlib.closing(self.client()) as client:
-            wait_until(lambda: _answers(client), f"redis on port {self.port}")
+            wait_until(lambda: self._ended() or _answers(client), f"redis on port {self.port}")
+        if self._ended():
+            log_text = (self.directory / "server.log").read_text(errors="replace")
+            raise ServerRefusedError(f"{binary} did not start: {log_text[-500:]}")
+
+    def _ended(self) -> bool:
+        return self.processes[-1].poll() is not None
 
 
 def _answers(client: Any) -> bool:

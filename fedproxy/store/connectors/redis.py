@@ -177,7 +177,11 @@ class RedisConnector:
         """``get`` for each, as pipelines."""
         names = self._names(keys)
         values = get_many(self.client, names)
-        return [self._whole(name, value) for name, value in zip(names, values, strict=True)]
+        plain = chunks.MANIFEST_BYTES
+        return [
+            value if type(value) is bytearray and len(value) != plain else self._whole(name, value)
+            for name, value in zip(names, values, strict=True)
+        ]
 
     def exists_batch(self, keys: Sequence[str]) -> list[bool]:
         """``exists`` for each, as pipelines."""

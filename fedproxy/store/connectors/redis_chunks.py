@@ -20,7 +20,7 @@ from fedproxy.errors import StoreError
 from fedproxy.store.connectors.base import Buffer, Parts, parts_nbytes
 from fedproxy.store.connectors.redis_client import RedisClient, Value, in_parallel, send
 from fedproxy.store.connectors.redis_link import Pool
-from fedproxy.store.connectors.redis_slots import TAGS, spread_tags
+from fedproxy.store.connectors.redis_slots import spread_tags
 from fedproxy.store.connectors.redis_wire import Reply, ReplyError, Wire, allocate, encode
 
 MAGIC = b"\xfdfpchnk1"
@@ -51,9 +51,9 @@ class Manifest:
 
     def names(self, prefix: bytes, key: bytes) -> list[bytes]:
         """The Redis keys of the pieces, in order."""
-        tags, first = spread_tags(), self.attempt[0]
         end = b"}" + key + b"/" + self.attempt.hex().encode() + b"/"
-        return [b"%b{%b%b%d" % (prefix, tags[(first + i) % TAGS], end, i) for i in range(self.count)]
+        tags = spread_tags(self.count, self.attempt[0])
+        return [b"%b{%b%b%d" % (prefix, tag, end, index) for index, tag in enumerate(tags)]
 
     def span(self, index: int) -> slice:
         """Where piece ``index`` lies in the value."""

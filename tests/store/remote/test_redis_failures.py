@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from fedproxy.errors import ConfigError, StoreError, StoreFullError, StoreUnavailableError
 from fedproxy.store.connectors.redis import RedisConnector, connect
@@ -228,3 +229,26 @@ def test_a_password_in_a_url_works_here_and_travels_nowhere(lonely: Server, monk
 def test_a_url_that_is_not_understood_is_refused(url: str) -> None:
     with pytest.raises(ConfigError):
         connect(url)
+
+
+def test_a_map_of_the_cluster_that_is_out_of_date_is_corrected(redis_cluster: list[Server]) -> None:
+    with closing(connect(f"{cluster_url(redis_cluster)}?prefix=moved:&chunk_above_bytes=10000&chunk_bytes=1024")) as made:
+
+        def forget_where_things_are() -> None:
+            known = made.client.refresh()
+            after = dict(zip(known.masters, known.masters[1:] + known.masters[:1], strict=True))
+            made.client._map = evolve(known, slots=tuple(after[slot or ""] for slot in known.slots))
+
+        data = os.urandom(50_000)
+        forget_where_things_are()
+        large = made.put([data])
+        forget_where_things_are()
+        assert bytes(made.get(large) or b"") == data
+        forget_where_things_are()
+        keys = made.put_batch([[b"%d" % index] for index in range(100)])
+        forget_where_things_are()
+        assert made.get_batch(keys) == [b"%d" % index for index in range(100)]
+        forget_where_things_are()
+        made.evict_batch([*keys, large])
+        assert not any(made.exists_batch([*keys, large]))
+        assert list(made.entries()) == []

@@ -81,13 +81,12 @@ def test_slots_are_those_of_the_specification() -> None:
     assert slot_of(b"foo{}{bar}") != slot_of(b"bar")
 
 
-def test_few_pieces_fall_on_shards_evenly() -> None:
-    slots = [slot_of(tag) for tag in spread_tags()]
-    for shards in (2, 3, 5):
-        counts = [0] * shards
-        for slot in slots[:15]:
-            counts[slot * shards // 16384] += 1
-        assert max(counts) - min(counts) <= 2
+@given(st.integers(0, 255), st.integers(1, 200), st.integers(2, 7))
+def test_pieces_fall_on_shards_evenly(first: int, pieces: int, shards: int) -> None:
+    counts = [0] * shards
+    for tag in spread_tags(pieces, first):
+        counts[slot_of(tag) * shards // 16384] += 1
+    assert max(counts) - min(counts) <= 5 + pieces // 32
 
 
 def test_nodes_that_do_not_know_their_name_are_where_they_were_asked() -> None:
