@@ -86,7 +86,7 @@ def test_the_demo_prints_its_table(tmp_path, text, env, nothing_left):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["service", "endpoints", "work"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_demo_leaves_nothing(
     tmp_path, text, env, temporary, when, number, wait_until, alive_below, nothing_left
 ):

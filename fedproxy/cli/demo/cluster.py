@@ -27,7 +27,7 @@ from fedproxy.errors import FedproxyError
 
 READY_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 10.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @frozen

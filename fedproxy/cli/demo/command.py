@@ -38,7 +38,7 @@ def demo(
     """
     _check(input, out, array_mb)
     _need_extras()
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    _end_cleanly_on_signals()
     from fedproxy.cli.demo import report
     from fedproxy.cli.demo.run import Options, run_demo
 
@@ -73,6 +73,12 @@ def _need_extras() -> None:
         raise MissingExtraError(f"the demo needs {', '.join(missing)}", hint="pip install 'fedproxy[all]'")
 
 
+def _end_cleanly_on_signals() -> None:
+    """End on SIGTERM and on a closed terminal as on Ctrl-C, through every ``finally``; also as a shell's background job."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, _as_interrupt)
+
+
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
-    """End on SIGTERM as on Ctrl-C: through every ``finally``."""
     raise KeyboardInterrupt
