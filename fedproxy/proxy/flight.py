@@ -6,7 +6,9 @@ to all who waited and is forgotten: the next one tries again.
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -32,6 +34,7 @@ class SingleFlight:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._flights: dict[Hashable, _Flight] = {}
+        _all.add(self)
 
     def run(self, key: Hashable, work: Callable[[], Any]) -> tuple[Any, bool]:
         """The result of ``work``, or of the same key's work that another thread has under way.
@@ -76,3 +79,14 @@ def _follow(flight: _Flight) -> tuple[Any, bool]:
     if flight.error is not None:
         raise flight.error
     return flight.value, True
+
+
+_all: weakref.WeakSet[SingleFlight] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for flights in list(_all):
+        flights.forget_all()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -61,8 +61,8 @@ def test_what_a_killed_process_put_is_gone_after_its_lease(
         putter.send_signal(signal.SIGKILL)
         putter.wait(20)
         assert eventually(lambda: not store.exists(key))
-        left = [name for name in os.listdir(folder_of(namespace)) if not name.startswith(".own-")]
-        assert eventually(lambda: len([n for n in os.listdir(folder_of(namespace)) if not n.startswith(".own-")]) == 2), left
+        left = [name for name in os.listdir(folder_of(namespace)) if not name.startswith((".own-", ".turn"))]
+        assert eventually(lambda: len([n for n in os.listdir(folder_of(namespace)) if not n.startswith((".own-", ".turn"))]) == 2), left
         assert store.get(lasting) == "lasting"
         store.close(clear=True)
 

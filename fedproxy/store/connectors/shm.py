@@ -33,12 +33,13 @@ from fedproxy.store.connectors.shm_layout import (
     HEAD_BYTES,
     PACK,
     TEMPORARY,
+    TURN,
     Head,
     parse_head,
 )
 from fedproxy.store.connectors.shm_owner import Keeper
 from fedproxy.store.connectors.shm_reading import OPEN_READ, load, read_head
-from fedproxy.store.connectors.shm_reaper import reap, reap_neighbours
+from fedproxy.store.connectors.shm_reaper import is_our_turn, reap, reap_neighbours
 from fedproxy.store.connectors.shm_writer import Writer
 from fedproxy.store.urls import StoreUrl
 
@@ -243,7 +244,8 @@ class ShmConnector:
         if writer is not None and self._directory >= 0:
             writer.owner.renew()
             writer.arena.trim()
-            reap(self._directory)
+            if is_our_turn(self._directory, self._lease_s / 4):
+                reap(self._directory)
 
     # -- reading
 
@@ -314,7 +316,7 @@ class ShmConnector:
 
     def _clear(self) -> None:
         for name in os.listdir(self._directory):
-            if not name.startswith(".") or name.startswith((PACK, TEMPORARY, waiting.PREFIX)):
+            if not name.startswith(".") or name.startswith((PACK, TEMPORARY, waiting.PREFIX, TURN)):
                 with suppress(OSError):
                     os.unlink(name, dir_fd=self._directory)
 

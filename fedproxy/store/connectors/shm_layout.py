@@ -17,6 +17,7 @@ MAP_FROM_BYTES = 64 * 1024
 PACK = ".pack-"
 SEGMENT = ".seg-"
 TEMPORARY = ".tmp-"
+TURN = ".turn"
 """Beginnings of names; objects have names that do not start with a dot."""
 EXPIRES_OFFSET = 16
 _STRUCT = struct.Struct("<8sQdBB16s")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from fedproxy.store.connectors import shm_owner, waiting
-from fedproxy.store.connectors.shm_layout import PACK, SEGMENT, TEMPORARY
+from fedproxy.store.connectors.shm_layout import PACK, SEGMENT, TEMPORARY, TURN
 from fedproxy.store.connectors.shm_reading import read_head
 
 _STALE_S = 600.0
@@ -29,6 +30,22 @@ def reap(directory: int) -> int:
     for token in dead:
         shm_owner.remove_owner(directory, token)
     return removed
+
+
+def is_our_turn(directory: int, period_s: float) -> bool:
+    """Whether nobody looked for ``period_s``: of many processes one looks, not all."""
+    descriptor = os.open(TURN, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fresh = os.fstat(descriptor).st_size == 0
+        if not fresh and time.time() - os.fstat(descriptor).st_mtime < period_s / 2:
+            return False
+        os.pwrite(descriptor, b"1", 0)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def _is_garbage(directory: int, name: str, alive: set[str], now: float) -> bool:

@@ -10,7 +10,7 @@ from fedproxy.store.connectors import packs
 from fedproxy.store.connectors.base import Parts, new_key
 from fedproxy.store.connectors.posix import write_all
 from fedproxy.store.connectors.shm_arena import Arena
-from fedproxy.store.connectors.shm_layout import HEAD_BYTES, MAP_FROM_BYTES, PACK, TEMPORARY, pack_head
+from fedproxy.store.connectors.shm_layout import HEAD_BYTES, MAP_FROM_BYTES, PACK, TEMPORARY, TURN, pack_head
 from fedproxy.store.connectors.shm_owner import PREFIX, Owner
 
 _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,7 +53,7 @@ class Writer:
         """Give back the arena and let the lease run, if anything is left."""
         if os.getpid() == self.owner.pid:
             self.arena.close()
-            self.owner.leave(empty=all(name.startswith(PREFIX) for name in os.listdir(self._directory)))
+            self.owner.leave(empty=all(name.startswith((PREFIX, TURN)) for name in os.listdir(self._directory)))
         else:
             self.arena.forget()
             self.owner.leave(empty=False)
