@@ -43,7 +43,7 @@ class RemoteDriver:
             stdout=subprocess.PIPE,
             stderr=self._log,
             cwd=directory,
-            env={**os.environ, **environment, MARK: self._group.mark, "PYTHONPATH": _python_path()},
+            env={**_inherited(), **environment, MARK: self._group.mark, "PYTHONPATH": _python_path()},
         )
 
     def pids(self) -> list[int]:
@@ -103,6 +103,11 @@ class RemoteDriver:
             self._process.wait(1.0)
         self._log.close()
         return left
+
+
+def _inherited() -> dict[str, str]:
+    """This environment, but with bytecode kept: compiling Parsl and Ray anew in each of their processes takes them 20 s."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _python_path() -> str:
