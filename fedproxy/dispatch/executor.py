@@ -112,7 +112,8 @@ class Executor(BaseExecutor):
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> TaskFuture[T]:
         """Run ``fn(*args, **kwargs)`` at the endpoint. Returns at once.
 
-        Arguments above the threshold go through a store that both sides reach; the function gets the objects themselves.
+        Arguments above the threshold go through a store that both sides reach; the function gets the objects themselves. A future among the
+        arguments (or one level down in a list, tuple or dict) stands for its value: the service holds the task until it is there.
 
         Raises:
             SerializationError: the function or an argument cannot be sent.
@@ -147,7 +148,10 @@ class Executor(BaseExecutor):
         if packed.refs:
             future.stored_bytes = packed.stored_bytes
             future.add_done_callback(partial(_release, packed, target.policy))
-        item = Item(task_id, kind.hash, packed.frame.nbytes, created, key)
+        if packed.needs:
+            # Held until this task has ended: with its future, a large result would leave its store.
+            future.add_done_callback(partial(_let_go, packed))
+        item = Item(task_id, kind.hash, packed.frame.nbytes, created, key, tuple(needed.raw_id for needed in packed.needs))
         self._connection.send(Call(item, kind, packed.frame.parts, future))
         return future
 
@@ -259,6 +263,10 @@ class Executor(BaseExecutor):
                 return
             if not future.done():
                 time.sleep(0.02)
+
+
+def _let_go(packed: Packed, _future: object) -> None:
+    packed.needs.clear()
 
 
 def _release(packed: Packed, policy: Policy, _future: object) -> None:

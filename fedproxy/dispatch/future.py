@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -27,6 +28,7 @@ class TaskFuture(Future[T]):
         super().__init__()
         self._id = task_id
         self._ask = ask
+        self._cancelling = threading.Lock()
         self.name = name
         """The function's name."""
         self.stored_bytes = 0
@@ -40,6 +42,11 @@ class TaskFuture(Future[T]):
     def task_id(self) -> str:
         """The task's id, a UUID. It is final once the submit was acknowledged."""
         return task_id_text(self._id)
+
+    @property
+    def raw_id(self) -> bytes:
+        """The id as it travels."""
+        return self._id
 
     def status(self) -> str:
         """The task's state at the service now: QUEUED, SENT, or a terminal state. Asks the service unless it is known here."""
@@ -82,6 +89,6 @@ class TaskFuture(Future[T]):
         self._resolved_at = time.time()
 
     def cancel_here(self) -> None:
-        """The task is cancelled, for certain."""
-        if super().cancel():
+        """The task is cancelled, for certain. The caller of `cancel` and the result stream may both say so: the first counts."""
+        if self._cancelling.acquire(blocking=False) and super().cancel():
             self.set_running_or_notify_cancel()

@@ -7,10 +7,12 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from fedproxy.dispatch.future import TaskFuture
 from fedproxy.errors import PayloadTooLargeError
 from fedproxy.proxy import Proxy
 from fedproxy.serialize import Frame, serialize
 from fedproxy.store import Ref, Staged, Store
+from fedproxy.store.upstream import ResultOf
 
 INPUT_TTL_S = 24 * 3600.0
 
@@ -32,6 +34,8 @@ class Packed:
     frame: Frame
     refs: list[Ref] = field(factory=list)
     """Objects that were put for this task alone."""
+    needs: list[TaskFuture[Any]] = field(factory=list)
+    """Futures among the arguments."""
 
     @property
     def stored_bytes(self) -> int:
@@ -48,6 +52,9 @@ def pack(args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy) -> Packe
         PayloadTooLargeError: the arguments are over the limit, and no store is shared with the endpoint.
     """
     packed: list[Ref] = []
+    needs: list[TaskFuture[Any]] = []
+    if any(isinstance(value, TaskFuture) for value in _leaves(args, kwargs)):
+        args, kwargs = _replace_futures(args, kwargs, needs)
     if policy.store is not None and any(_is_large(value, policy.threshold_bytes) for value in _leaves(args, kwargs)):
         args, kwargs = _stage(args, kwargs, lambda value: _is_large(value, policy.threshold_bytes), policy.store, packed)
     frame = serialize((args, kwargs))
@@ -59,7 +66,7 @@ def pack(args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy) -> Packe
             f"arguments of {frame.nbytes:,} bytes are over the limit of {policy.limit_bytes:,}"
             + (" and no store is shared with the endpoint" if policy.store is None else ", even with large ones in a store"),
             hint="give the endpoint a store that this client can reach, or pass large objects as arguments of their own")
-    return Packed(frame, packed)
+    return Packed(frame, packed, needs)
 
 
 def _leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -72,12 +79,34 @@ def _leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
             yield from value.values()
 
 
+def _one_level(value: Any, replace: Callable[[Any], Any]) -> Any:
+    """``replace`` for an argument, or for each element if it is a plain list, tuple or dict."""
+    kind = type(value)
+    if kind is list:
+        return [replace(item) for item in value]
+    if kind is tuple:
+        return tuple(replace(item) for item in value)
+    if kind is dict:
+        return {key: replace(item) for key, item in value.items()}
+    return replace(value)
+
+
+def _replace_futures(args: tuple[Any, ...], kwargs: dict[str, Any], needs: list[TaskFuture[Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def mark(value: Any) -> Any:
+        if not isinstance(value, TaskFuture):
+            return value
+        needs.append(value)
+        return ResultOf(value.raw_id)
+
+    return tuple(_one_level(value, mark) for value in args), {name: _one_level(value, mark) for name, value in kwargs.items()}
+
+
 def _is_large(value: object, threshold_bytes: int) -> bool:
     """A cheap look: only for what knows its own size."""
     kind = type(value)
     if kind in (bytes, bytearray, str):
         return len(value) > threshold_bytes  # type: ignore[arg-type]
-    if kind is Proxy or kind is Staged or kind in (int, float, bool, list, tuple, dict, type(None)):
+    if kind in (Proxy, Staged, ResultOf) or kind in (int, float, bool, list, tuple, dict, type(None)):
         return False
     size = getattr(value, "nbytes", None)
     return isinstance(size, int) and size > threshold_bytes
@@ -86,7 +115,7 @@ def _is_large(value: object, threshold_bytes: int) -> bool:
 def _stage(args: tuple[Any, ...], kwargs: dict[str, Any], wanted: Callable[[object], bool] | None, store: Store, refs: list[Ref],
            threshold_bytes: int = 0) -> tuple[tuple[Any, ...], dict[str, Any]]:
     def put(value: Any) -> Any:
-        if type(value) in (Proxy, Staged, int, float, bool, type(None)) or (wanted is not None and not wanted(value)):
+        if type(value) in (Proxy, Staged, ResultOf, int, float, bool, type(None)) or (wanted is not None and not wanted(value)):
             return value
         frame = serialize(value)
         if wanted is None and frame.nbytes <= threshold_bytes:
@@ -95,19 +124,9 @@ def _stage(args: tuple[Any, ...], kwargs: dict[str, Any], wanted: Callable[[obje
         refs.append(ref)
         return Staged(ref)
 
-    def one_level(value: Any) -> Any:
-        kind = type(value)
-        if kind is list:
-            return [put(item) for item in value]
-        if kind is tuple:
-            return tuple(put(item) for item in value)
-        if kind is dict:
-            return {key: put(item) for key, item in value.items()}
-        return put(value)
-
     def whole(value: Any) -> Any:
         """A container is looked into; what is still large because of many small elements goes as one object."""
-        staged = one_level(value)
+        staged = _one_level(value, put)
         return put(staged) if wanted is None and type(staged) in (list, tuple, dict) else staged
 
     return tuple(map(whole, args)), {name: whole(value) for name, value in kwargs.items()}

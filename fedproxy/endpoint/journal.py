@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fedproxy.config.home import PRIVATE_FILE
 from fedproxy.errors import ProtocolError
@@ -182,7 +182,7 @@ class Journal:
         self._size = 0
         for entry in held:
             payload = entry.payload or b""
-            task = m.Task(entry.task.id, entry.task.spec, entry.task.attempt, len(payload))
+            task = evolve(entry.task, size=len(payload))
             self.received([encode(m.Tasks({}, (), (task,))), payload])
             if entry.handed:
                 self.handed([task.id])

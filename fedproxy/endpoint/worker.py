@@ -71,7 +71,7 @@ class Worker:
         try:
             spec = self._specs[task.spec]
             function = self._functions.get(spec.function) or self._load(spec)
-            args, kwargs = deserialize(payload)
+            args, kwargs = _arguments(task, payload)
             value = function(*args, **kwargs)
             parts, moved = self._result(value, spec)
         except BaseException as exc:  # noqa: BLE001 - the boundary of a task: everything it raises is its result
@@ -97,6 +97,20 @@ class Worker:
                 f"{spec.name} returned {frame.nbytes:,} bytes, over the limit of {spec.payload_limit_bytes:,}, and no store is shared with the client",
                 hint="give the endpoint a store that the client can reach")
         return list(frame.parts), (0, 0)
+
+
+def _arguments(task: m.Task, payload: memoryview) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The task's own arguments; results of other tasks are in their places."""
+    if not task.upstream:
+        args, kwargs = deserialize(payload)
+        return args, kwargs
+    from fedproxy.store.upstream import results_at_hand
+
+    own = len(payload) - sum(size for _, size in task.upstream)
+    frames = dict(zip((i for i, _ in task.upstream), split(payload[own:], (size for _, size in task.upstream)), strict=True))
+    with results_at_hand(frames):
+        args, kwargs = deserialize(payload[:own])
+    return args, kwargs
 
 
 def _exception(exc: BaseException) -> list[Buffer]:

@@ -42,6 +42,8 @@ class Item:
     """The client's clock, seconds since the epoch: only ever shown, never compared."""
     key: str | None = None
     """Idempotency key chosen by the user; without it the id is the key."""
+    needs: tuple[bytes, ...] = ()
+    """Tasks whose results are arguments: this one is held until they have ended."""
 
 
 @frozen
@@ -152,6 +154,8 @@ class Task:
     spec: bytes
     attempt: int
     size: int
+    upstream: tuple[tuple[bytes, int], ...] = ()
+    """(task id, size) of the results at the end of what follows: those of the tasks that this one needs."""
 
 
 @frozen

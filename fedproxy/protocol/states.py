@@ -17,6 +17,8 @@ class TaskState(IntEnum):
     """Durable at the service, not handed to the endpoint."""
     SENT = 1
     """Handed to the endpoint: may have started."""
+    WAITING = 2
+    """Durable at the service, held until the tasks whose results it needs have ended."""
     SUCCEEDED = 10
     FAILED = 11
     """The function raised."""
@@ -39,6 +41,8 @@ FIRST_TERMINAL = 10
 _TERMINAL = frozenset(state for state in TaskState if state >= FIRST_TERMINAL)
 MOVES: dict[TaskState, frozenset[TaskState]] = {
     TaskState.QUEUED: frozenset({TaskState.SENT, TaskState.CANCELLED, TaskState.EXPIRED, TaskState.FAILED}),
+    # a task inherits the end of one that it needs
+    TaskState.WAITING: _TERMINAL - {TaskState.SUCCEEDED} | {TaskState.QUEUED},
     # back to QUEUED: redelivered because it never arrived, or tried again within its retries
     TaskState.SENT: _TERMINAL | {TaskState.QUEUED},
     **{state: frozenset() for state in _TERMINAL},

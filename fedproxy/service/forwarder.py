@@ -18,6 +18,7 @@ from fedproxy.protocol.reconcile import JournalState, reconcile
 from fedproxy.protocol.retry import Again, Tries, after_attempt
 from fedproxy.protocol.states import TaskState
 from fedproxy.service.core import Core
+from fedproxy.service.dependencies import Dependencies
 from fedproxy.service.registry import Endpoint
 from fedproxy.service.rows import Ending, LiveTask
 from fedproxy.service.sessions import Session
@@ -46,6 +47,7 @@ class Forwarder:
         """Results whose commit is under way: not yet to be acknowledged, not to be taken twice."""
         self._departing: dict[TaskId, bool] = {}
         """Tasks marked SENT whose commit is under way → whether they are to be cancelled right behind."""
+        self._dependencies = Dependencies(core.ledger, self._release, self._end_here)
         self._cancelled: set[int] = set()
         """Places that may still stand in a queue."""
         self._restore()
@@ -59,6 +61,8 @@ class Forwarder:
             self.session(task.endpoint, task.user).in_flight[task.id] = task
         for task in self._core.ledger.live(TaskState.QUEUED):
             self._core.queues.append_cold(task.endpoint, task.seq)
+        for task in list(self._core.ledger.live(TaskState.WAITING)):
+            self._hold(task)
 
     def session(self, endpoint_id: str, user: str) -> Session:
         """The endpoint's session; a disconnected one if it has none yet."""
@@ -80,7 +84,9 @@ class Forwarder:
     def admit(self, task: LiveTask) -> None:
         """A task that is about to be inserted: mark it SENT in the same commit if the endpoint can take it now."""
         session = self.sessions.get(task.endpoint)
-        if session is not None and session.room > 0 and not self._core.queues.length(task.endpoint):
+        if task.needs:
+            task.state = TaskState.WAITING
+        elif session is not None and session.room > 0 and not self._core.queues.length(task.endpoint):
             task.state = TaskState.SENT
             session.reserved += 1
             self._departing[task.id] = False
@@ -94,9 +100,12 @@ class Forwarder:
     def inserted(self, tasks: list[LiveTask]) -> None:
         """These are durable: send those marked so, queue the others."""
         ready: dict[str, list[LiveTask]] = {}
+        waiting: list[LiveTask] = []
         for task in tasks:
             if task.state is TaskState.SENT:
                 ready.setdefault(task.endpoint, []).append(task)
+            elif task.state is TaskState.WAITING:
+                waiting.append(task)
             else:
                 self._core.queues.append(task)
         for endpoint, batch in ready.items():
@@ -104,6 +113,29 @@ class Forwarder:
             self._deliver(self.sessions[endpoint], batch)
         for endpoint in {task.endpoint for task in tasks if task.state is TaskState.QUEUED}:
             self.pump(endpoint)
+        for task in waiting:
+            self._hold(task)
+
+    def _hold(self, task: LiveTask) -> None:
+        """Keep a task until what it needs has ended; the ends that are just being written are looked at again when they are."""
+        self._dependencies.watch(task)
+        ending = [TaskId(i) for i in task.needs if i in self._ending]
+        if ending:
+            self._core.commit.then(lambda: self._look(ending))
+
+    def _look(self, ids: Iterable[bytes]) -> None:
+        for task_id in ids:
+            self._dependencies.look(task_id)
+
+    def _release(self, task: LiveTask) -> None:
+        """All that the task needs is there."""
+        task.payload = None
+        self._requeue([task])
+
+    def _end_here(self, task: LiveTask, state: TaskState, body: bytes) -> None:
+        self.end(task, state, body)
+        done_seq = self._core.done_seq
+        self._core.commit.then(lambda: self._settled([task.id], done_seq))
 
     def pump(self, endpoint_id: str) -> None:
         """Send as much of the endpoint's queue as it takes."""
@@ -154,9 +186,15 @@ class Forwarder:
 
     def _send_tasks(self, session: Session, tasks: list[LiveTask]) -> bool:
         specs, functions, bodies = self._unknown_to(session, tasks)
-        items = tuple(m.Task(t.id, t.spec, t.attempt, len(t.payload or b"")) for t in tasks)
-        parts: list[Buffer] = [encode(m.Tasks(specs, functions, items)), *bodies, *(t.payload or b"" for t in tasks)]
-        return self._send(session, parts)
+        items: list[m.Task] = []
+        payloads: list[Buffer] = []
+        for task in tasks:
+            own = task.payload or b""
+            results = self._core.ledger.results(task.needs) if task.needs else {}
+            items.append(m.Task(task.id, task.spec, task.attempt, len(own) + sum(map(len, results.values())),
+                                tuple((i, len(body)) for i, body in results.items())))
+            payloads += (own, *results.values())
+        return self._send(session, [encode(m.Tasks(specs, functions, tuple(items))), *bodies, *payloads])
 
     def _unknown_to(self, session: Session, tasks: Iterable[LiveTask]) -> tuple[dict[bytes, bytes], tuple[m.Blob, ...], list[bytes]]:
         specs: dict[bytes, bytes] = {}
@@ -308,6 +346,8 @@ class Forwarder:
 
     def _settled(self, ids: Iterable[bytes], done_seq: int) -> None:
         self._ending.difference_update(TaskId(i) for i in ids)
+        if self._dependencies:
+            self._look(ids)
         self._core.streams.committed = max(self._core.streams.committed, done_seq)
 
     def _conclude(self, session: Session, task: LiveTask, outcome: m.Outcome, body: bytes) -> None:
@@ -329,6 +369,7 @@ class Forwarder:
         """Write a task's only ending, and push it to whoever waits. The caller asks for the commit."""
         core = self._core
         core.done_seq += 1
+        self._ending.add(task.id)
         task.state = state
         ending = Ending(task, state, core.done_seq, time.time(), times, moved, body)
         core.commit.next.endings.append(ending)
@@ -350,6 +391,7 @@ class Forwarder:
 
     def check(self, now: float) -> None:
         """Called every second: find connections that are gone, and endpoints that have been silent too long."""
+        self._dependencies.check(now)
         for session in self.sessions.values():
             if session.online and not self._send(session, [encode(m.Heartbeat(0.0))]):
                 session.drop_connection()
@@ -368,11 +410,12 @@ class Forwarder:
             self._send(session, [encode(m.Cancel((task.id,)))])
         elif task.id in self._departing:
             self._departing[task.id] = True
+        elif task.state is TaskState.WAITING:
+            self._dependencies.forget(task)
+            self._end_here(task, TaskState.CANCELLED, b"cancelled while it waited for other tasks")
         elif task.state is TaskState.QUEUED and task.seq not in self._cancelled:
             self._cancelled.add(task.seq)
-            self.end(task, TaskState.CANCELLED, b"cancelled before it was sent to the endpoint")
-            done_seq = self._core.done_seq
-            self._core.commit.then(lambda: self._settled((), done_seq))
+            self._end_here(task, TaskState.CANCELLED, b"cancelled before it was sent to the endpoint")
 
 
 def _batches(tasks: list[LiveTask]) -> Iterable[list[LiveTask]]:

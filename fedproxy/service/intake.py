@@ -74,7 +74,8 @@ class Intake:
             digest = hashlib.blake2b(payload, key=item.spec, digest_size=16).digest()
             task = LiveTask(
                 seq=self._core.seq, id=TaskId(item.id), user=user, group=submit.group, spec=item.spec, endpoint=spec.endpoint,
-                state=TaskState.QUEUED, created=item.created, accepted=now, size=item.size, key=item.key, digest=digest, payload=payload)
+                state=TaskState.QUEUED, created=item.created, accepted=now, size=item.size, key=item.key, digest=digest, payload=payload,
+                needs=item.needs)
             self._forwarder.admit(task)
             tasks.append(task)
         return tasks, rejected
@@ -83,6 +84,8 @@ class Intake:
         limit = self._core.config.payload_limit_bytes
         if len(item.id) != _ID_BYTES or (item.key is not None and not 0 < len(item.key) <= _KEY_CHARACTERS):
             return m.Rejected(item.id, "ProtocolError", f"a task id has {_ID_BYTES} bytes, a key 1 to {_KEY_CHARACTERS} characters")
+        if any(len(needed) != _ID_BYTES for needed in item.needs):
+            return m.Rejected(item.id, "ProtocolError", f"a task that is needed is named by {_ID_BYTES} bytes")
         if item.size > limit:
             return m.Rejected(item.id, "PayloadTooLargeError", f"arguments of {item.size:,} bytes are over the service's limit of {limit:,}")
         endpoint = self._core.registry.get(spec.endpoint)

@@ -25,7 +25,7 @@ from fedproxy.service.rows import Ending, LiveTask
 
 _T = TypeVar("_T")
 _CHUNKS = (128, 32, 8, 1)  # few shapes of statements, so that each is prepared once
-_LIVE_COLUMNS = "seq, id, user, grp, spec, endpoint, state, created, accepted, length(payload), attempt, failures, losses, acked, committed, dispatched"
+_LIVE_COLUMNS = "seq, id, user, grp, spec, endpoint, state, created, accepted, length(payload), attempt, failures, losses, acked, committed, dispatched, needs"
 
 
 @define
@@ -132,9 +132,9 @@ class Ledger:
             if t.state is TaskState.SENT:
                 t.dispatched = now
             rows.append((t.seq, t.id, t.user, t.group, t.key, t.spec, t.endpoint, t.digest, int(t.state), t.attempt,
-                         t.created, t.accepted, now, t.dispatched, t.payload))
+                         t.created, t.accepted, now, t.dispatched, b"".join(t.needs) or None, t.payload))
         changed = self._many(rows, (
-            "INSERT INTO tasks (seq, id, user, grp, key, spec, endpoint, digest, state, attempt, created, accepted, committed, dispatched, payload)"
+            "INSERT INTO tasks (seq, id, user, grp, key, spec, endpoint, digest, state, attempt, created, accepted, committed, dispatched, needs, payload)"
             " VALUES {rows} ON CONFLICT DO NOTHING"))
         return {} if changed == len(rows) else self._find_duplicates(tasks)
 
@@ -195,6 +195,15 @@ class Ledger:
             found += map(_live_task, self.rows(f"SELECT {columns} FROM tasks WHERE seq IN ({marks}) AND state < 10 ORDER BY seq", batch))  # noqa: S608
         return found
 
+    def results(self, ids: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The results of these tasks, of those that succeeded."""
+        found: dict[bytes, bytes] = {}
+        pending = iter(ids)
+        while batch := list(islice(pending, 500)):
+            marks = ",".join("?" * len(batch))
+            found.update(self.rows(f"SELECT id, result FROM tasks WHERE id IN ({marks}) AND state = 10", batch))  # noqa: S608
+        return found
+
     def close(self) -> None:
         """Close both connections. Idempotent."""
         self._read.close()
@@ -202,8 +211,10 @@ class Ledger:
 
 
 def _live_task(row: Sequence[Any]) -> LiveTask:
-    seq, task_id, user, group, spec, endpoint, state, created, accepted, size, attempt, failures, losses, acked, committed, dispatched = row[:16]
+    (seq, task_id, user, group, spec, endpoint, state, created, accepted, size, attempt, failures, losses, acked, committed, dispatched,
+     needs) = row[:17]
     return LiveTask(
         seq=seq, id=TaskId(task_id), user=user, group=group, spec=spec, endpoint=endpoint, state=TaskState(state), created=created,
-        accepted=accepted, size=size or 0, payload=row[16] if len(row) > 16 else None, attempt=attempt, failures=failures, losses=losses,
-        acked=bool(acked), committed=committed or 0.0, dispatched=dispatched or 0.0)
+        accepted=accepted, size=size or 0, payload=row[17] if len(row) > 17 else None, attempt=attempt, failures=failures, losses=losses,
+        acked=bool(acked), committed=committed or 0.0, dispatched=dispatched or 0.0,
+        needs=tuple(needs[i:i + 16] for i in range(0, len(needs), 16)) if needs else ())

@@ -38,6 +38,7 @@ class LiveTask:
     acked: bool = False
     committed: float = 0.0
     dispatched: float = 0.0
+    needs: tuple[bytes, ...] = ()
 
 
 @frozen

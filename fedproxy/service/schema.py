@@ -64,6 +64,7 @@ tasks = Table(
     Column("done_seq", Integer),
     Column("finished", Float),
     Column("times", LargeBinary),  # the endpoint's four stations and bytes moved, msgpack
+    Column("needs", LargeBinary),  # ids of tasks, end to end
     Column("payload", LargeBinary),  # the arguments; dropped when the task is terminal
     Column("result", LargeBinary),
     Index("tasks_id", "id", unique=True),
