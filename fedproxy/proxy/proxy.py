@@ -53,12 +53,15 @@ class Proxy(_Base, Generic[T]):
         _set_kind(self, kind if kind is None or type(kind) is str else type_name(cast("type", kind)))
 
     def __getattr__(self, name: str) -> Any:
-        if name[0] == "_":  # one cheap check on the common path
+        try:
+            target = _get_target(self)  # past the attribute look-up, which would come here again
+        except AttributeError:
+            if name.startswith(_PROBES):
+                raise AttributeError(name) from None
+            target = _resolve(self)
             if name == "__fp_target__":
-                return _resolve(self)
-            if name.startswith(_PROBES) and not is_resolved(self):
-                raise AttributeError(name)
-        return getattr(self.__fp_target__, name)
+                return target
+        return getattr(target, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "__fp_target__":
