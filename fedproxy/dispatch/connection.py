@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from enum import Enum
 from typing import Any
 
 from attrs import define, field
@@ -34,6 +35,7 @@ _BATCH_ITEMS = 2_000
 _BATCH_BYTES = 8 * 1024 * 1024
 _UNSENT_BYTES = 128 * 1024 * 1024
 _UNSENT_ITEMS = 50_000
+_ALONE_BYTES = 64 * 1024
 _RETRY_FROM_S, _RETRY_MOST_S = 0.05, 2.0
 _GIVE_UP_S = 300.0
 _SILENCE_S = 35.0
@@ -62,6 +64,19 @@ class Call:
     future: TaskFuture[Any]
 
 
+class _Line(Enum):
+    """Who has the line to the service."""
+
+    IDLE = "nobody"
+    CLAIMED = "a caller, who is sending"
+    AWAITED = "nobody, but an answer is to come"
+    BUSY = "the sending thread"
+
+
+_LOOK = object()
+"""In the outbox: an answer is to come."""
+
+
 class Connection:
     """Sends calls and settles their futures. Thread-safe."""
 
@@ -69,13 +84,17 @@ class Connection:
         self.group = group or new_uuid()
         self._rest = rest
         self._on_offline = on_offline_endpoint
-        self._outbox: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[Call | object | None] = queue.SimpleQueue()
+        self._line = rest.line("/v1/tasks")
+        self._line_state = _Line.IDLE
+        self._awaited: list[Call] = []
         self._futures: dict[bytes, TaskFuture[Any]] = {}
         self._lock = threading.Condition()
         self._unsent_items = 0
         self._unsent_bytes = 0
         self._threads: list[threading.Thread] = []
         self._closed = False
+        self._watched_for_idle = False
         self._cursor = 0
 
     # ------------------------------------------------------------ for callers
@@ -94,7 +113,27 @@ class Connection:
             self._futures[call.item.id] = call.future
             if not self._threads:
                 self._start()
-        self._outbox.put(call)
+            claimed = self._claim(call)
+        if claimed:
+            self._start_alone(call)
+        else:
+            self._outbox.put(call)
+
+    def _claim(self, call: Call) -> bool:
+        """Whether the caller itself may send: nothing is under way, nothing waits, and the call is small."""
+        if self._line_state is not _Line.IDLE or call.item.size > _ALONE_BYTES or not self._outbox.empty():
+            return False
+        self._line_state = _Line.CLAIMED
+        return True
+
+    def _start_alone(self, call: Call) -> None:
+        """Send one call from the caller's thread, which saves the way through another; the sending thread hears the answer."""
+        started = self._line.start(_encode([call], self.group, False))
+        with self._lock:
+            self._line_state = _Line.AWAITED if started else _Line.IDLE
+            self._awaited = [call] if started else []
+            self._lock.notify_all()
+        self._outbox.put(_LOOK if started else call)
 
     def watch(self, future: TaskFuture[Any], task_id: bytes) -> None:
         """Settle ``future`` when the task of that id, which is already in this group, ends."""
@@ -111,6 +150,7 @@ class Connection:
 
     def wait_idle(self) -> None:
         """Return when every future has ended and its callbacks have run."""
+        self._watched_for_idle = True
         with self._lock:
             while self._futures:
                 self._lock.wait(1.0)
@@ -147,35 +187,64 @@ class Connection:
     def _send_forever(self) -> None:
         more = True
         while more:
-            batch, more = self._next_batch()
+            entry = self._outbox.get()
+            awaited = self._take_line()
+            if awaited:
+                self._guarded(awaited, self._finish)
+            batch, more = self._batch_from(entry)
             if batch:
-                try:
-                    self._deliver(batch)
-                except errors.FedproxyError as exc:
-                    self._refuse(batch, exc)
-                except Exception as exc:
-                    log.exception("submitting failed")
-                    self._refuse(batch, errors.ServiceError(f"submitting failed: {exc!r}"))
-                with self._lock:
-                    self._unsent_items -= len(batch)
-                    self._unsent_bytes -= sum(call.item.size for call in batch)
-                    self._lock.notify_all()
+                self._guarded(batch, self._deliver)
+            with self._lock:
+                self._line_state = _Line.IDLE
 
-    def _next_batch(self) -> tuple[list[Call], bool]:
-        first = self._outbox.get()
-        if first is None:
-            return [], False
-        batch, size = [first], first.item.size
-        while len(batch) < _BATCH_ITEMS and size < _BATCH_BYTES:
+    def _take_line(self) -> list[Call]:
+        """Make the line ours; returns what another thread has sent on it and nobody has heard an answer to."""
+        with self._lock:
+            while self._line_state is _Line.CLAIMED:
+                self._lock.wait()
+            awaited, self._awaited = self._awaited, []
+            self._line_state = _Line.BUSY
+            return awaited
+
+    def _guarded(self, batch: list[Call], deliver: Callable[[list[Call]], None]) -> None:
+        try:
+            deliver(batch)
+        except errors.FedproxyError as exc:
+            self._refuse(batch, exc)
+        except Exception as exc:  # the boundary of the thread: a defect must not leave futures hanging
+            log.exception("submitting failed")
+            self._refuse(batch, errors.ServiceError(f"submitting failed: {exc!r}"))
+        with self._lock:
+            self._unsent_items -= len(batch)
+            self._unsent_bytes -= sum(call.item.size for call in batch)
+            self._lock.notify_all()
+
+    def _batch_from(self, entry: Call | object | None) -> tuple[list[Call], bool]:
+        """What waits, as far as one request carries it, and whether more may come."""
+        batch: list[Call] = []
+        size = 0
+        while entry is not None:
+            if isinstance(entry, Call):
+                batch.append(entry)
+                size += entry.item.size
+            if len(batch) >= _BATCH_ITEMS or size >= _BATCH_BYTES:
+                return batch, True
             try:
-                call = self._outbox.get_nowait()
+                entry = self._outbox.get_nowait()
             except queue.Empty:
-                break
-            if call is None:
-                return batch, False
-            batch.append(call)
-            size += call.item.size
-        return batch, True
+                return batch, True
+        return batch, False
+
+    def _finish(self, batch: list[Call]) -> None:
+        """Hear the answer to what was sent; whatever is not plainly an acknowledgement goes the long way."""
+        try:
+            ack = _ack(self._line.finish())
+        except (errors.ServiceUnavailableError, errors.ServiceFullError):
+            ack = None
+        if ack is None or ack.unknown:
+            self._deliver(batch)
+        else:
+            self._acknowledged(batch, ack)
 
     def _deliver(self, batch: list[Call]) -> None:
         """Send one batch until it is acknowledged or refused."""
@@ -184,24 +253,22 @@ class Connection:
         everything = False
         while True:
             try:
-                message, _ = decode(self._rest.post_parts("/v1/tasks", _encode(batch, self.group, everything)))
+                ack = _ack(self._line.post(_encode(batch, self.group, everything)))
             except (errors.ServiceUnavailableError, errors.ServiceFullError):
                 if time.monotonic() > give_up or self._closed:
                     raise
                 time.sleep(delay)
                 delay = min(delay * 2, _RETRY_MOST_S)
                 continue
-            if not isinstance(message, m.SubmitAck):
-                raise errors.ProtocolError(f"expected a SubmitAck, got a {type(message).__name__}")
-            if message.unknown and not everything:
+            if ack.unknown and not everything:
                 everything = True
                 continue
-            for call in batch:
-                call.kind.sent = True
-            self._acknowledged(batch, message)
+            self._acknowledged(batch, ack)
             return
 
     def _acknowledged(self, batch: list[Call], ack: m.SubmitAck) -> None:
+        for call in batch:
+            call.kind.sent = True
         if ack.same_as:
             self._rename(ack.same_as)
         if ack.rejected:
@@ -289,11 +356,11 @@ class Connection:
                 settle(future, done, bytes(part) if len(message.items) > 1 else part)
                 self._forget(done.id)
         self._cursor = max(self._cursor, message.cursor)
-        if message.items:
+        if self._watched_for_idle and not self._futures:
             with self._lock:
                 self._lock.notify_all()
-            if self._closed and not self._futures:
-                self._end_stream()
+        if self._closed and message.items and not self._futures:
+            self._end_stream()
 
     def _fail_all(self, exc: Exception) -> None:
         for task_id in list(self._futures):
@@ -302,6 +369,13 @@ class Connection:
                 future.set_exception(exc)
         with self._lock:
             self._lock.notify_all()
+
+
+def _ack(data: bytes) -> m.SubmitAck:
+    message, _ = decode(data)
+    if not isinstance(message, m.SubmitAck):
+        raise errors.ProtocolError(f"expected a SubmitAck, got a {type(message).__name__}")
+    return message
 
 
 def warn_offline(name: str) -> None:

@@ -255,8 +255,10 @@ class Agent:
         self._ended_now.append((outcome, body))
 
     def _finish(self) -> None:
-        ended, self._ended_now = self._ended_now, []
-        self._send_finished(self._holdings.finish(ended))
+        """Send first, write then: should this process die in between, the service has the result."""
+        ended, self._ended_now = self._holdings.finish(self._ended_now), []
+        self._send_finished(ended)
+        self._holdings.write_down(ended)
 
     def _send_finished(self, results: list[tuple[m.Outcome, bytes]]) -> None:
         """Send what has ended; without a connection it is sent after the next welcome."""

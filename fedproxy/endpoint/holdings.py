@@ -25,7 +25,7 @@ class Holdings:
         for entry in self._held.values():
             if entry.handed and entry.outcome is None:
                 outcome = m.Outcome(entry.task.id, entry.task.attempt, int(TaskState.LOST), len(body))
-                self.finish([(outcome, body)])
+                self.write_down(self.finish([(outcome, body)]))
 
     def inventory(self) -> tuple[tuple[bytes, int], ...]:
         """(task id, attempt) of all that is held."""
@@ -61,16 +61,19 @@ class Holdings:
                 entry.handed, entry.payload = True, None
 
     def finish(self, ended: Iterable[tuple[m.Outcome, bytes]]) -> list[tuple[m.Outcome, bytes]]:
-        """Attempts have ended; returns those that anybody still wants."""
+        """Attempts have ended; returns those that anybody still wants. `write_down` must follow."""
         wanted = []
         for outcome, body in ended:
             entry = self._held.get(TaskId(outcome.id))
             if entry is not None and entry.task.attempt == outcome.attempt and entry.outcome is None:
                 entry.outcome, entry.body, entry.payload = outcome, body, None
                 wanted.append((outcome, body))
-        if wanted:
-            self._journal.finished([encode(m.Results(tuple(o for o, _ in wanted))), *(b for _, b in wanted)])
         return wanted
+
+    def write_down(self, ended: list[tuple[m.Outcome, bytes]]) -> None:
+        """Put what `finish` returned into the journal."""
+        if ended:
+            self._journal.finished([encode(m.Results(tuple(o for o, _ in ended))), *(b for _, b in ended)])
 
     def settle(self, ids: Iterable[bytes]) -> list[TaskId]:
         """The service has these, or wants them no more. Returns those that have not ended here: they are to be stopped."""

@@ -7,14 +7,14 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from fedproxy.errors import FedproxyError
 from fedproxy.service.core import Core
 from fedproxy.service.forwarder import Forwarder
 from fedproxy.service.intake import Intake
 from fedproxy.service.routes import endpoints, meta, tasks
-from fedproxy.service.routes.answers import error_response
+from fedproxy.service.routes.answers import defect_response, error_response
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +26,13 @@ def _ours(_request: Request, exc: Exception) -> Response:
 
 def _defect(request: Request, exc: Exception) -> Response:
     log.error("%s %s failed", request.method, request.url.path, exc_info=exc)
-    return JSONResponse({"error": "ServiceError", "message": "the service failed; its log says why", "hint": None}, 500)
+    return defect_response()
 
 
-def create_app(core: Core, forwarder: Forwarder, **state: Any) -> Starlette:
+def create_app(core: Core, forwarder: Forwarder, **state: Any) -> tasks.StraightToSubmit:
     """The application over one set of parts."""
     app = Starlette(routes=[*tasks.ROUTES, *endpoints.ROUTES, *meta.ROUTES], exception_handlers={FedproxyError: _ours, Exception: _defect})
     app.state.core, app.state.forwarder, app.state.intake = core, forwarder, Intake(core, forwarder)
     for name, value in state.items():
         setattr(app.state, name, value)
-    return app
+    return tasks.StraightToSubmit(app)

@@ -65,8 +65,9 @@ class Dependencies:
             del self._unknown[needed]
             self.look(needed)
             if needed in self._unknown:
-                self._unknown[needed] = since = now if since is None else since
-                if now - since > _UNKNOWN_S:
+                first = now if since is None else since
+                self._unknown[needed] = first
+                if now - first > _UNKNOWN_S:
                     del self._unknown[needed]
                     self._ended(needed, TaskState.CANCELLED, f"it needs task {needed.hex()}, which is not known".encode())
 

@@ -337,7 +337,10 @@ class Forwarder:
             self._send(session, [encode(m.ResultAcks(tuple(settled)))])
         if acks:
             done_seq = self._core.done_seq
-            self._core.commit.then(lambda: self._acknowledge(session, acks, done_seq))
+            # The client has its result by push: the next submit, or the next task in the queue, may well share this commit.
+            later = self._core.commit.then if self._dependencies else self._core.commit.then_soon
+            later(lambda: self._acknowledge(session, acks, done_seq))
+            self.pump(session.endpoint)
 
     def _acknowledge(self, session: Session, ids: list[bytes], done_seq: int) -> None:
         self._settled(ids, done_seq)

@@ -42,23 +42,46 @@ class FastPost:
         Raises:
             OSError: the service cannot be reached, or stopped in the middle of its answer.
         """
-        head = f"POST {self._prefix}{path} HTTP/1.1\r\n{self._fixed}Content-Length: {len(body)}\r\n\r\n".encode()
         kept = self._socket is not None
         try:
-            return self._exchange(head, body, timeout_s)
+            self.start(path, body, timeout_s)
+            return self.finish()
         except ConnectionError:
-            self.close()
             if not kept:
                 raise
-            return self._exchange(head, body, timeout_s)
+        self.start(path, body, timeout_s)
+        return self.finish()
+
+    def start(self, path: str, body: bytes, timeout_s: float) -> None:
+        """Send a request; `finish` must follow, from whichever thread.
+
+        Raises:
+            OSError: the service cannot be reached.
+        """
+        head = f"POST {self._prefix}{path} HTTP/1.1\r\n{self._fixed}Content-Length: {len(body)}\r\n\r\n".encode()
+        try:
+            connection = self._socket = self._socket or self._connect(timeout_s)
+            connection.settimeout(timeout_s)
+            connection.sendall(head + body)
         except BaseException:
             self.close()
             raise
 
-    def _exchange(self, head: bytes, body: bytes, timeout_s: float) -> tuple[int, bytes]:
-        connection = self._socket = self._socket or self._connect(timeout_s)
-        connection.settimeout(timeout_s)
-        connection.sendall(head + body)
+    def finish(self) -> tuple[int, bytes]:
+        """Status and body of the answer to what was started.
+
+        Raises:
+            OSError: the service stopped in the middle, or does not answer in time.
+        """
+        try:
+            return self._answer(self._socket)
+        except BaseException:
+            self.close()
+            raise
+
+    def _answer(self, connection: socket.socket | None) -> tuple[int, bytes]:
+        if connection is None:
+            raise ConnectionResetError("the connection was closed")
         data = b""
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += self._receive(connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -33,7 +33,6 @@ class RestClient:
         self._timeout_s = timeout_s
         self._local = threading.local()
         self._open: list[requests.Session | FastPost] = []
-        self._direct: bool | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -52,31 +51,13 @@ class RestClient:
         """One request with a binary body and answer. Raises as `json`."""
         return self._checked(self._request(method, path, None, data=data, headers={"Content-Type": BINARY})).content
 
-    def post_parts(self, path: str, parts: Sequence[Buffer], *, timeout_s: float | None = None) -> bytes:
-        """POST binary parts on the short path and return the answer's body. Raises as `json`."""
-        body = b"".join(parts)
-        fast = self._fast_post()
-        if fast is None:
-            return self.binary("POST", path, body)
-        try:
-            status, answer = fast.post(path, body, timeout_s or self._timeout_s)
-        except OSError as exc:
-            raise self._unavailable(exc) from exc
-        if status >= 400:
-            raise _error(status, answer)
-        return answer
-
-    def _fast_post(self) -> FastPost | None:
-        if self._direct is None:
-            self._direct = usable(self.url)
-        if not self._direct:
-            return None
-        fast: FastPost | None = getattr(self._local, "fast", None)
-        if fast is None:
-            fast = self._local.fast = FastPost(self.url, self._token, BINARY)
+    def line(self, path: str) -> Line:
+        """A connection of its own for POSTs to one path."""
+        fast = FastPost(self.url, self._token, BINARY) if usable(self.url) else None
+        if fast is not None:
             with self._lock:
                 self._open.append(fast)
-        return fast
+        return Line(self, path, fast, self._timeout_s)
 
     def stream(self, path: str, *, silence_s: float) -> Iterator[bytes]:
         """The answer's body as it arrives; ends when the service closes it. ``silence_s`` without a byte is an error. Raises as `json`."""
@@ -87,7 +68,7 @@ class RestClient:
             with response:
                 yield from response.raw.read_chunked()
         except (requests.RequestException, HTTPError, OSError) as exc:
-            raise self._unavailable(exc) from exc
+            raise self.unavailable(exc) from None  # the message has the cause; the chain below it is forty lines of urllib3
 
     def close(self) -> None:
         """Close every connection. Idempotent."""
@@ -100,9 +81,10 @@ class RestClient:
         try:
             return self._session().request(method, self.url + path, timeout=timeout_s or self._timeout_s, **options)
         except requests.RequestException as exc:
-            raise self._unavailable(exc) from exc
+            raise self.unavailable(exc) from None  # the message has the cause; the chain below it is forty lines of urllib3
 
-    def _unavailable(self, exc: Exception) -> errors.ServiceUnavailableError:
+    def unavailable(self, exc: Exception) -> errors.ServiceUnavailableError:
+        """What failed, in one line."""
         return errors.ServiceUnavailableError(f"no service at {self.url}: {_cause(exc)}", hint=START_HINT)
 
     def _session(self) -> requests.Session:
@@ -125,6 +107,44 @@ class RestClient:
         if response.status_code < 400:
             return response
         raise _error(response.status_code, response.content)
+
+
+class Line:
+    """POSTs to one path on the short way (see `fast_post`), where there is one. One request at a time: the caller sees to that."""
+
+    def __init__(self, client: RestClient, path: str, fast: FastPost | None, timeout_s: float) -> None:
+        self._client, self._path, self._fast, self._timeout_s = client, path, fast, timeout_s
+
+    def start(self, parts: Sequence[Buffer]) -> bool:
+        """Send without waiting for the answer; False where that cannot be had, or did not work: nothing is under way then."""
+        if self._fast is None:
+            return False
+        try:
+            self._fast.start(self._path, b"".join(parts), self._timeout_s)
+        except OSError:
+            return False
+        return True
+
+    def finish(self) -> bytes:
+        """The answer to what was started. Raises as `RestClient.json`."""
+        assert self._fast is not None
+        return self._checked(self._fast.finish)
+
+    def post(self, parts: Sequence[Buffer]) -> bytes:
+        """Send and wait for the answer. Raises as `RestClient.json`."""
+        body, fast = b"".join(parts), self._fast
+        if fast is None:
+            return self._client.binary("POST", self._path, body)
+        return self._checked(lambda: fast.post(self._path, body, self._timeout_s))
+
+    def _checked(self, answer: Callable[[], tuple[int, bytes]]) -> bytes:
+        try:
+            status, content = answer()
+        except OSError as exc:
+            raise self._client.unavailable(exc) from None
+        if status >= 400:
+            raise _error(status, content)
+        return content
 
 
 def _cause(exc: BaseException) -> str:

@@ -85,7 +85,7 @@ def test_nothing_stays_in_the_store_when_nobody_holds_it(executor: Executor, run
     before = set(files(running))
     futures = [executor.submit(ones, MB) for _ in range(5)] + [executor.submit(kind_and_sum, np.ones(MB)) for _ in range(5)]
     assert [f.exception(20) for f in futures] == [None] * 10
-    assert len(set(files(running)) - before) == 5
+    wait_for(lambda: len(set(files(running)) - before) == 5, "the arguments to be released")
     del futures
     gc.collect()
     wait_for(lambda: not set(files(running)) - before, "the store to be empty again")

@@ -341,7 +341,7 @@ def test_walltime_really_stops_a_task_and_its_children(client: Client, tmp_path)
 
     executor = Executor("local", client=client, walltime_s=0.5)
     started = time.monotonic()
-    with pytest.raises(fedproxy.errors.TaskExpiredError, match="walltime of 0.5 s"):
+    with pytest.raises(fedproxy.errors.TaskExpiredError, match=r"walltime of 0\.5 s"):
         executor.submit(hang, str(tmp_path / "child")).result(20)
     assert time.monotonic() - started < 5
     child = int((tmp_path / "child").read_text())

@@ -57,7 +57,7 @@ def test_a_task_that_a_worker_had_is_lost_after_a_kill(path: Path) -> None:
 def test_a_result_is_kept_until_it_is_confirmed(path: Path) -> None:
     holdings = Holdings(Journal(path))
     holdings.accept(*tasks(ONE, TWO))
-    holdings.finish([ended(ONE), ended(TWO)])
+    holdings.write_down(holdings.finish([ended(ONE), ended(TWO)]))
     holdings.settle([TWO])
     again = reopened(path)
     assert [(o.id, bytes(b)) for o, b in again.finished()] == [(ONE, b"value")]

@@ -32,7 +32,7 @@ def batch(rest: RestClient, count: int = 1, payload: bytes = b"x", *, task_id: b
 
 
 def send(rest: RestClient, data: bytes) -> m.SubmitAck:
-    message, _ = decode(rest.post_parts("/v1/tasks", [data]))
+    message, _ = decode(rest.line("/v1/tasks").post([data]))
     assert isinstance(message, m.SubmitAck)
     return message
 
@@ -60,20 +60,20 @@ def test_health_needs_no_token_and_tells_nothing(rest: RestClient) -> None:
 @pytest.mark.parametrize("data", [b"", b"\x01", b"garbage" * 100, b"\x01\x01\xff\xff\xff\xff", encode(m.Reset())])
 def test_a_body_that_is_no_batch_is_a_400(rest: RestClient, data: bytes) -> None:
     with pytest.raises(errors.ProtocolError):
-        rest.post_parts("/v1/tasks", [data])
+        rest.line("/v1/tasks").post([data])
 
 
 def test_a_body_cut_short_is_a_400_and_nothing_is_accepted(rest: RestClient) -> None:
     before = rest.json("GET", "/v1/stats")["tasks_accepted"]
     with pytest.raises(errors.ProtocolError, match="does not fit"):
-        rest.post_parts("/v1/tasks", [batch(rest, 3, b"payload")[:-1]])
+        rest.line("/v1/tasks").post([batch(rest, 3, b"payload")[:-1]])
     assert rest.json("GET", "/v1/stats")["tasks_accepted"] == before
 
 
 def test_a_function_must_match_its_hash(rest: RestClient) -> None:
     data = batch(rest)
     with pytest.raises(errors.ProtocolError, match="hash"):
-        rest.post_parts("/v1/tasks", [data.replace(b"not a function", b"another functi")])
+        rest.line("/v1/tasks").post([data.replace(b"not a function", b"another functi")])
 
 
 def test_unknown_specs_are_named_and_nothing_is_accepted(rest: RestClient) -> None:
@@ -103,7 +103,7 @@ def test_submitting_twice_makes_one_task(rest: RestClient) -> None:
 
 def test_the_same_id_twice_in_a_batch_is_a_400(rest: RestClient) -> None:
     with pytest.raises(errors.ProtocolError, match="twice"):
-        rest.post_parts("/v1/tasks", [batch(rest, 2, task_id=new_task_id())])
+        rest.line("/v1/tasks").post([batch(rest, 2, task_id=new_task_id())])
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(rest: RestClient) -> None:

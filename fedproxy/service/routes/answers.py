@@ -36,6 +36,11 @@ def error_response(exc: FedproxyError) -> Response:
     return JSONResponse({"error": type(exc).__name__, "message": exc.message, "hint": exc.hint}, status)
 
 
+def defect_response() -> Response:
+    """What a client is told of a defect: nothing but that it is one."""
+    return JSONResponse({"error": "ServiceError", "message": "the service failed; its log says why", "hint": None}, 500)
+
+
 def core_of(request: Request) -> Core:
     """The service's parts."""
     core: Core = request.app.state.core
