@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.executor import Executor
 from fedproxy.dispatch.future import TaskFuture
-from fedproxy.dispatch.owned import sweep
 
 T = TypeVar("T")
 
@@ -34,7 +33,6 @@ class _Defaults:
             if self.client is not None:
                 self.client.close()
                 self.client = None
-        sweep()
 
 
 _defaults = _Defaults()

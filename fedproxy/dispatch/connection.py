@@ -352,8 +352,7 @@ class Connection:
         for done, part in zip(message.items, split(body, (d.size for d in message.items)), strict=True):
             future = self._futures.get(done.id)
             if future is not None:
-                # A small value keeps its own bytes: a view would hold the whole batch in memory.
-                settle(future, done, bytes(part) if len(message.items) > 1 else part)
+                settle(future, done, bytearray(part))  # memory of its own: aligned, writable, and not the whole batch's
                 self._forget(done.id)
         self._cursor = max(self._cursor, message.cursor)
         if self._watched_for_idle and not self._futures:

@@ -19,7 +19,7 @@ _ERRORS: dict[TaskState, type[errors.TaskError]] = {
 _HINTS = {TaskState.LOST: "if running it twice does no harm, submit it with retries_on_loss=1"}
 
 
-def read_ending(done: Done, body: memoryview | bytes, name: str = "") -> tuple[Any, BaseException | None]:
+def read_ending(done: Done, body: memoryview | bytes | bytearray, name: str = "") -> tuple[Any, BaseException | None]:
     """The value, or the exception."""
     state = TaskState(done.state)
     try:
@@ -34,7 +34,7 @@ def read_ending(done: Done, body: memoryview | bytes, name: str = "") -> tuple[A
     return None, _ERRORS[state](f"{task} ended {state.name}: {text}", task_id=task_id_text(done.id), hint=_HINTS.get(state))
 
 
-def settle(future: TaskFuture[Any], done: Done, body: memoryview | bytes) -> None:
+def settle(future: TaskFuture[Any], done: Done, body: memoryview | bytes | bytearray) -> None:
     """Give a future its ending. Callbacks run here."""
     if future.done():
         return

@@ -24,6 +24,8 @@ from fedproxy.protocol.states import TaskState
 from fedproxy.serialize import deserialize, serialize, serialize_exception
 
 _PR_SET_PDEATHSIG = 1
+_COPIED_BYTES = 1024
+"""Larger payloads get memory of their own: arrays in them are aligned and writable, and do not hold on to the pipe's buffer."""
 Moved = tuple[int, int]
 
 
@@ -71,7 +73,7 @@ class Worker:
         try:
             spec = self._specs[task.spec]
             function = self._functions.get(spec.function) or self._load(spec)
-            args, kwargs = _arguments(task, payload)
+            args, kwargs = _arguments(task, memoryview(bytearray(payload)) if len(payload) > _COPIED_BYTES else payload)
             value = function(*args, **kwargs)
             parts, moved = self._result(value, spec)
         except BaseException as exc:  # noqa: BLE001 - the boundary of a task: everything it raises is its result

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,26 @@ def test_nothing_stays_in_the_store_when_nobody_holds_it(executor: Executor, run
     del futures
     gc.collect()
     wait_for(lambda: not set(files(running)) - before, "the store to be empty again")
+
+
+def test_inline_arrays_arrive_aligned_and_writable(executor: Executor) -> None:
+    def look(x: np.ndarray, y: np.ndarray) -> tuple[bool, bool, np.ndarray]:
+        x += 1
+        return bool(x.flags.aligned and y.flags.aligned), bool(y.flags.writeable), x
+
+    aligned, writable, back = executor.submit(look, np.zeros(5001), np.ones(501, np.float32)).result(20)
+    assert aligned
+    assert writable
+    assert back.flags.aligned
+    back += 1
+    assert back.sum() == 2 * 5001
+
+
+def test_a_script_leaves_nothing_in_the_store_when_it_ends(running: Programs) -> None:
+    before = set(files(running))
+    script = "import fedproxy, numpy\nheld = fedproxy.submit(numpy.ones, 1_000_000, endpoint='local').result(20)\nassert held.sum() == 1_000_000\n"
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "FEDPROXY_HOME": str(running.home)}, timeout=30, check=True)
+    assert not set(files(running)) - before
 
 
 def test_two_sites_keep_their_objects_apart(programs: Programs) -> None:
