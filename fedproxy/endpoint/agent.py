@@ -158,7 +158,7 @@ class Agent:
             case m.Tasks():
                 self._take_tasks(message, body)
             case m.ResultAcks():
-                for unfinished in self._holdings.settle(message.ids):
+                for unfinished in self._holdings.settle(message.attempts):
                     self._engine.cancel(unfinished)
             case m.Welcome():
                 self._welcome(message)

@@ -75,13 +75,17 @@ class Holdings:
         if ended:
             self._journal.finished([encode(m.Results(tuple(o for o, _ in ended))), *(b for _, b in ended)])
 
-    def settle(self, ids: Iterable[bytes]) -> list[TaskId]:
-        """The service has these, or wants them no more. Returns those that have not ended here: they are to be stopped."""
+    def settle(self, attempts: Iterable[tuple[bytes, int]]) -> list[TaskId]:
+        """The service has these (task id, attempt), or wants them no more. Returns those that have not ended here: they are to be stopped.
+
+        An acknowledgement of an earlier attempt is passed over: the service may have sent the task again since.
+        """
         unfinished: list[TaskId] = []
         gone: list[bytes] = []
-        for task_id in ids:
-            entry = self._held.pop(TaskId(task_id), None)
-            if entry is not None:
+        for task_id, attempt in attempts:
+            entry = self._held.get(TaskId(task_id))
+            if entry is not None and entry.task.attempt <= attempt:
+                del self._held[TaskId(task_id)]
                 gone.append(task_id)
                 if entry.outcome is None:
                     unfinished.append(TaskId(task_id))

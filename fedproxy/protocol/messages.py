@@ -198,9 +198,10 @@ class Results:
 
 @frozen
 class ResultAcks:
-    """Service → endpoint, after the commit: these results may be dropped."""
+    """Service → endpoint, after the commit: these results may be dropped. An acknowledgement that comes late says nothing of a later attempt."""
 
-    ids: tuple[bytes, ...]
+    attempts: tuple[tuple[bytes, int], ...]
+    """(task id, attempt)."""
 
 
 @frozen

@@ -281,7 +281,7 @@ class Forwarder:
         def opened() -> None:
             session.peer = peer
             self._send(session, [encode(m.Welcome(session.epoch, self._core.config.heartbeat_period_s, self._core.config.heartbeat_grace))])
-            forgotten = tuple(i for i in holding if i not in session.in_flight and i not in self._ending)
+            forgotten = tuple((i, attempt) for i, attempt in holding.items() if i not in session.in_flight and i not in self._ending)
             if forgotten:
                 self._send(session, [encode(m.ResultAcks(forgotten))])
             resend = [session.in_flight.pop(i) for i in verdict.resend if i in session.in_flight]
@@ -320,8 +320,8 @@ class Forwarder:
         self._send(session, [encode(m.Catalog(specs, blobs)), *(b for _, b in functions)])
 
     def _results(self, session: Session, message: m.Results, body: memoryview) -> None:
-        acks: list[bytes] = []
-        settled: list[bytes] = []
+        acks: list[tuple[bytes, int]] = []
+        settled: list[tuple[bytes, int]] = []
         for outcome, part in zip(message.items, split(body, (o.size for o in message.items)), strict=True):
             task_id = TaskId(outcome.id)
             task = session.in_flight.get(task_id)
@@ -329,10 +329,10 @@ class Forwarder:
                 continue
             if task is None or task.attempt != outcome.attempt:
                 self._core.stats.of(session.user).late_results += 1
-                settled.append(outcome.id)
+                settled.append((outcome.id, outcome.attempt))
                 continue
             self._conclude(session, task, outcome, bytes(part))
-            acks.append(outcome.id)
+            acks.append((outcome.id, outcome.attempt))
         if settled:
             self._send(session, [encode(m.ResultAcks(tuple(settled)))])
         if acks:
@@ -342,9 +342,9 @@ class Forwarder:
             later(lambda: self._acknowledge(session, acks, done_seq))
             self.pump(session.endpoint)
 
-    def _acknowledge(self, session: Session, ids: list[bytes], done_seq: int) -> None:
-        self._settled(ids, done_seq)
-        self._send(session, [encode(m.ResultAcks(tuple(ids)))])
+    def _acknowledge(self, session: Session, attempts: list[tuple[bytes, int]], done_seq: int) -> None:
+        self._settled((task_id for task_id, _ in attempts), done_seq)
+        self._send(session, [encode(m.ResultAcks(tuple(attempts)))])
         self.pump(session.endpoint)
 
     def _settled(self, ids: Iterable[bytes], done_seq: int) -> None:

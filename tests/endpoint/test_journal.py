@@ -58,7 +58,7 @@ def test_a_result_is_kept_until_it_is_confirmed(path: Path) -> None:
     holdings = Holdings(Journal(path))
     holdings.accept(*tasks(ONE, TWO))
     holdings.write_down(holdings.finish([ended(ONE), ended(TWO)]))
-    holdings.settle([TWO])
+    holdings.settle([(TWO, 0)])
     again = reopened(path)
     assert [(o.id, bytes(b)) for o, b in again.finished()] == [(ONE, b"value")]
     assert again.inventory() == ((ONE, 0),)
@@ -85,7 +85,7 @@ def test_a_newer_attempt_replaces_an_older_one(path: Path) -> None:
 def test_settling_what_still_runs_names_it(path: Path) -> None:
     holdings = Holdings(Journal(path))
     holdings.accept(*tasks(ONE))
-    assert holdings.settle([ONE, THREE]) == [ONE]
+    assert holdings.settle([(ONE, 0), (THREE, 0)]) == [ONE]
     assert len(holdings) == 0
 
 
@@ -111,7 +111,7 @@ def test_rewriting_keeps_exactly_what_is_held(path: Path) -> None:
     holdings = Holdings(journal)
     for i in range(50):
         holdings.accept(*tasks(bytes([i]) * 16))
-        holdings.settle([bytes([i]) * 16])
+        holdings.settle([(bytes([i]) * 16, 0)])
     holdings.accept(*tasks(ONE, TWO))
     holdings.hand([TWO])
     before = path.stat().st_size
