@@ -14,6 +14,7 @@ from typing import Protocol
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, encode, split
 from fedproxy.protocol.ids import TaskId
+from fedproxy.protocol.liveness import excused, own_pause
 from fedproxy.protocol.reconcile import JournalState, reconcile
 from fedproxy.protocol.retry import Again, Tries, after_attempt
 from fedproxy.protocol.states import TaskState
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _MESSAGE_BYTES = 8 * 1024 * 1024
 _MESSAGE_TASKS = 2_000
+CHECK_S = 1.0
 
 
 class Link(Protocol):
@@ -42,6 +44,7 @@ class Forwarder:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._link: Link | None = None
+        self._checked = time.monotonic()
         self.sessions: dict[str, Session] = {}
         self._ending: set[TaskId] = set()
         """Results whose commit is under way: not yet to be acknowledged, not to be taken twice."""
@@ -393,7 +396,8 @@ class Forwarder:
     # ------------------------------------------------------------ time and people
 
     def check(self, now: float) -> None:
-        """Called every second: find connections that are gone, and endpoints that have been silent too long."""
+        """Called every `CHECK_S`: find connections that are gone, and endpoints that have been silent too long."""
+        self._excuse(now)
         self._dependencies.check(now)
         for session in self.sessions.values():
             if session.online and not self._send(session, [encode(m.Heartbeat(0.0))]):
@@ -405,6 +409,15 @@ class Forwarder:
                 log.warning("endpoint %s is lost: silent for %.0f s", endpoint.name if endpoint else session.endpoint, now - session.heard)
                 session.drop_connection()
                 self._lose(session, list(session.in_flight), f"the endpoint was lost: nothing heard for {limit:.0f} s")
+
+    def _excuse(self, now: float) -> None:
+        """A service that stood still (stopped, swapped out, a suspended machine) has not listened: nobody is lost for that."""
+        pause_s = own_pause(now, self._checked, CHECK_S)
+        self._checked = now
+        if pause_s:
+            log.warning("the service itself stood still for %.0f s", pause_s)
+            for session in self.sessions.values():
+                session.heard = excused(session.heard, pause_s, now)
 
     def cancel(self, task: LiveTask) -> None:
         """Cancel a task that is not terminal: at once while it is queued; once it was sent, the endpoint is asked to stop it."""

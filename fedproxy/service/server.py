@@ -23,7 +23,7 @@ from fedproxy.errors import ConfigError, ProtocolError
 from fedproxy.protocol.codec import decode
 from fedproxy.service.app import create_app
 from fedproxy.service.core import Core
-from fedproxy.service.forwarder import Forwarder
+from fedproxy.service.forwarder import CHECK_S, Forwarder
 from fedproxy.wire.curve import load_or_create_keys
 from fedproxy.wire.zmq_channel import Hub, LinkOptions
 
@@ -143,7 +143,7 @@ def _announce(config: ServiceConfig, port: int, zmq_port: int) -> None:
 async def _tick(core: Core, forwarder: Forwarder) -> None:
     beat = 0
     while True:
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(CHECK_S)
         beat += 1
         forwarder.check(time.monotonic())
         if beat % _KEEPALIVE_S == 0:
