@@ -24,6 +24,7 @@ from fedproxy.protocol.codec import decode
 from fedproxy.service.app import create_app
 from fedproxy.service.core import Core
 from fedproxy.service.forwarder import CHECK_S, Forwarder
+from fedproxy.service.retention import Retention
 from fedproxy.wire.curve import load_or_create_keys
 from fedproxy.wire.zmq_channel import Hub, LinkOptions
 
@@ -142,6 +143,7 @@ def _announce(config: ServiceConfig, port: int, zmq_port: int) -> None:
 
 async def _tick(core: Core, forwarder: Forwarder) -> None:
     beat = 0
+    retention = Retention(core)
     while True:
         await asyncio.sleep(CHECK_S)
         beat += 1
@@ -149,10 +151,4 @@ async def _tick(core: Core, forwarder: Forwarder) -> None:
         if beat % _KEEPALIVE_S == 0:
             core.streams.wake()
         if beat % 3600 == 0:
-            _forget_old(core)
-
-
-def _forget_old(core: Core) -> None:
-    limit = time.time() - core.config.retention_s
-    core.commit.next.other.append(lambda c: c.execute("DELETE FROM tasks WHERE state >= 10 AND finished < ?", (limit,)))  # type: ignore[arg-type]
-    core.commit.ask()
+            retention.forget()

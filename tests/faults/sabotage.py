@@ -273,6 +273,7 @@ def through(port: int) -> None:
 
 def show_tables() -> None:
     """In a service: ``GET /tables`` tells how much is in its memory, ``GET /forget`` runs the hourly clean-up."""
+    retentions: list[Any] = []
     from starlette.responses import JSONResponse
     from starlette.routing import Route
 
@@ -289,9 +290,7 @@ def show_tables() -> None:
         return tables(request)
 
     async def forget(request: Any) -> JSONResponse:
-        from fedproxy.service import server
-
-        server._forget_old(request.app.state.core)
+        retentions[0].forget()
         await request.app.state.core.commit.flush()
         return JSONResponse({})
 
@@ -302,7 +301,14 @@ def show_tables() -> None:
             return app
         return create
 
+    def remember(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def init(self: Any, *args: Any) -> None:
+            plain(self, *args)
+            retentions.append(self)
+        return init
+
     _wrap("fedproxy.service.server:create_app", make)
+    _wrap("fedproxy.service.retention:Retention.__init__", remember)
 
 
 def second_user(token: str, user: str) -> None:

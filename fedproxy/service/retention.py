@@ -1,0 +1,26 @@
+"""Forgets tasks that ended long ago."""
+
+from __future__ import annotations
+
+import time
+
+from fedproxy.service.core import Core
+
+
+class Retention:
+    """Keeps what has ended for ``retention_s``, by a clock that steps of the wall clock do not hurry.
+
+    A wall clock that jumps ahead would make everything old at once. So time counts here as the wall clock said when the service started, plus what
+    has passed since; where the wall clock is behind that, it counts.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._wall, self._steady = time.time(), time.monotonic()
+
+    def forget(self) -> None:
+        """Delete what is older, with the next commit."""
+        now = min(time.time(), self._wall + time.monotonic() - self._steady)
+        limit = now - self._core.config.retention_s
+        self._core.commit.next.other.append(lambda c: c.execute("DELETE FROM tasks WHERE state >= 10 AND finished < ?", (limit,)))  # type: ignore[arg-type]
+        self._core.commit.ask()
