@@ -136,7 +136,7 @@ class Forwarder:
         self._requeue([task])
 
     def _end_here(self, task: LiveTask, state: TaskState, body: bytes) -> None:
-        self.end(task, state, body)
+        self.end(task, state, body, own_verdict=True)
         done_seq = self._core.done_seq
         self._core.commit.then(lambda: self._settled([task.id], done_seq))
 
@@ -356,7 +356,7 @@ class Forwarder:
             self._look(ids)
         self._core.streams.committed = max(self._core.streams.committed, done_seq)
 
-    def _conclude(self, session: Session, task: LiveTask, outcome: m.Outcome, body: bytes) -> None:
+    def _conclude(self, session: Session, task: LiveTask, outcome: m.Outcome, body: bytes, *, own_verdict: bool = False) -> None:
         """An attempt has ended: write the ending, or queue the task again."""
         del session.in_flight[task.id]
         self._ending.add(task.id)
@@ -368,18 +368,25 @@ class Forwarder:
             task.acked = False
             self._requeue([task])
             return
-        self.end(task, after, body, outcome.times, outcome.moved)
+        self.end(task, after, body, outcome.times, outcome.moved, own_verdict=own_verdict)
 
-    def end(self, task: LiveTask, state: TaskState, body: bytes,
-            times: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0), moved: tuple[int, int] = (0, 0)) -> None:
-        """Write a task's only ending, and push it to whoever waits. The caller asks for the commit."""
+    def end(self, task: LiveTask, state: TaskState, body: bytes, times: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
+            moved: tuple[int, int] = (0, 0), *, own_verdict: bool) -> None:
+        """Write a task's only ending, and push it to whoever waits. The caller asks for the commit.
+
+        What an endpoint says is pushed at once: after a crash it says so again. An ``own_verdict`` of the service would be forgotten and might
+        turn out another way: it is pushed when it is durable.
+        """
         core = self._core
         core.done_seq += 1
         self._ending.add(task.id)
         task.state = state
         ending = Ending(task, state, core.done_seq, time.time(), times, moved, body)
         core.commit.next.endings.append(ending)
-        core.streams.push(task.user, task.group, ending.done(), body)
+        if own_verdict:
+            core.commit.then(lambda: core.streams.push(task.user, task.group, ending.done(), body))
+        else:
+            core.streams.push(task.user, task.group, ending.done(), body)
         stats = core.stats.of(task.user)
         stats.tasks_finished += 1
         stats.bytes_out += len(body)
@@ -388,7 +395,7 @@ class Forwarder:
         ids = [i for i in ids if i in session.in_flight]
         for task_id in ids:
             task = session.in_flight[task_id]
-            self._conclude(session, task, m.Outcome(task_id, task.attempt, int(TaskState.LOST), 0), reason.encode())
+            self._conclude(session, task, m.Outcome(task_id, task.attempt, int(TaskState.LOST), 0), reason.encode(), own_verdict=True)
         if ids:
             done_seq = self._core.done_seq
             self._core.commit.then(lambda: self._settled(ids, done_seq))

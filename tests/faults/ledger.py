@@ -11,6 +11,7 @@ import os
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ REACHABLE = _reachable()
 
 def _backwards(states: list[tuple[int, str]]) -> Iterable[str]:
     attempt = -1
-    for (_, before), (_, after) in zip(states, states[1:], strict=False):
+    for (_, before), (_, after) in pairwise(states):
         if after not in REACHABLE[before]:
             yield f"was seen to go from {before} to {after}"
     for seen, _ in states:

@@ -92,6 +92,19 @@ def crash(place: str, when: str, count: int) -> None:
     _wrap(place, make)
 
 
+def crash_at_ending(state: str) -> None:
+    """In a service: die when the first ending of that kind is to be written, a moment after whoever could be told of it was."""
+    def make(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def apply(self: Any, work: Any) -> Any:
+            if any(ending.state.name == state for ending in work.endings):
+                time.sleep(0.3)
+                die(f"crash at {state}")
+            return plain(self, work)
+        return apply
+
+    _wrap("fedproxy.service.ledger:Ledger.apply", make)
+
+
 def torn_record(count: int) -> None:
     """Die in the middle of writing the journal's record number ``count``."""
     from fedproxy.endpoint import journal

@@ -173,6 +173,7 @@ class Witness:
         self._ended: dict[str, str] = {}
         self._seen: dict[str, str] = {}
         self._key_of: dict[str, int] = {}
+        self._looking = threading.Lock()
 
     # ------------------------------------------------------------ submitting
 
@@ -226,7 +227,11 @@ class Witness:
     # ------------------------------------------------------------ looking
 
     def look(self) -> None:
-        """One poll of the group: every state goes into the ledger."""
+        """One poll of the group: every state goes into the ledger. One at a time, or an older answer could be written behind a newer one."""
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
         try:
             entries = self.rest.json("GET", f"/v1/groups/{self.group}", timeout_s=5.0)
         except errors.ServiceUnavailableError:

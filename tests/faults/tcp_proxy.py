@@ -49,6 +49,7 @@ class TcpProxy:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._closed = False
+        self._resetting = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -117,20 +118,21 @@ class TcpProxy:
             self._open.difference_update(ends)
         for end in ends:
             with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+                if not self._resetting:
+                    end.shutdown(socket.SHUT_RDWR)
             end.close()
 
     def cut(self, *, reset: bool = False) -> int:
         """End all connections: with FIN, or with RST. Returns how many there were."""
         with self._lock:
             ends = list(self._open)
+        self._resetting = reset
         for end in ends:
             with suppress(OSError):
                 if reset:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    end.close()
-                else:
-                    end.shutdown(socket.SHUT_RDWR)
+                # This wakes the thread that reads; a socket that lingers for no time is reset when that thread closes it.
+                end.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
         return len(ends) // 2
 
     def close(self) -> None:

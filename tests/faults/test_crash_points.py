@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from zlib import crc32
 
 import pytest
 
+from fedproxy.errors import ServiceUnavailableError
+from fedproxy.protocol.ids import task_id_text
 from tests.faults.ledger import Ledger, Promise
 from tests.faults.stage import FULL, Stage, Witness, eventually, seeds
+from tests.programs import wait_for
 
 TASKS = 240
 
@@ -108,3 +114,44 @@ def test_acknowledgements_that_get_lost_break_no_promise(stage: Stage, book: Led
         stage.start_service()
 
     run_through(stage, book, seed, Promise(lost_at_most=2 * 64), "lost acks", before_the_end=break_the_connection)
+
+
+@pytest.mark.timeout(60)
+def test_a_task_that_was_given_up_is_told_to_nobody_before_that_is_durable(stage: Stage, book: Ledger) -> None:
+    """Nobody would say it again after a crash: the task would end in another way than its client was told."""
+    stage.will(("service", "crash_at_ending", "LOST"))
+    stage.start_service()
+    stage.start_endpoint(workers=1)
+    with stage.kept_running():
+        witness = Witness(stage, book, sleep_s=0.5)
+        with witness.watching():
+            witness.submit([0])
+            wait_for(book.executions, "the task to run")
+            agent = stage.running["local"].pid
+            os.kill(agent, signal.SIGSTOP)
+            eventually(stage, "crash at LOST")
+            os.kill(agent, signal.SIGCONT)
+            witness.wait()
+        witness.prove(Promise())
+        witness.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_cancelled_task_is_told_to_nobody_before_that_is_durable(stage: Stage, book: Ledger) -> None:
+    stage.will(("service", "crash_at_ending", "CANCELLED"))
+    stage.start_service()
+    stage.start_endpoint(workers=1)
+    witness = Witness(stage, book)
+    stage.kill("local", signal.SIGTERM)
+    with stage.kept_running():
+        with witness.watching():
+            witness.submit([0])
+            (task_id,) = witness.task_ids()
+            with suppress(ServiceUnavailableError):
+                witness.rest.json("POST", "/v1/tasks/cancel", [task_id_text(task_id)])
+            eventually(stage, "crash at CANCELLED")
+            stage.registered()
+            stage.start_endpoint()
+            witness.wait()
+        witness.prove(Promise())
+        witness.close()

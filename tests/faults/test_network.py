@@ -146,7 +146,7 @@ def test_a_client_finds_its_half_open_connections(between: Between) -> None:
         futures = [executor.submit(work, path, number) for number in range(1, 100)]
         some_ran(between.book, 50)
         wait_for(lambda: between.client.dropped, "bytes to be dropped")
-        done, waiting = concurrent.futures.wait(futures, timeout=1)
+        _, waiting = concurrent.futures.wait(futures, timeout=1)
         assert waiting, "the silence was not one"
         between.client.weather = Weather()  # the old connections are still dead to the client: they lost bytes
         assert [future.result(100) for future in futures] == [value_of(number) for number in range(1, 100)]
