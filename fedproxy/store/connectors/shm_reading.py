@@ -10,15 +10,17 @@ import fcntl
 import mmap
 import os
 import time
+from typing import cast
 
 from fedproxy.store.connectors.base import Buffer
 from fedproxy.store.connectors.posix import read_all
 from fedproxy.store.connectors.shm_layout import HEAD_BYTES, MAP_FROM_BYTES, Head, parse_head
+from fedproxy.store.connectors.shm_mappings import KEEP_FROM_BYTES, PRIVATE, mapping_of
 
 OPEN_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FIRST_READ = 4096
 _RETRIES = 8
-_PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+_RECYCLED = object()
 
 
 def load(directory: int, key: str) -> Buffer | None:
@@ -32,18 +34,40 @@ def load(directory: int, key: str) -> Buffer | None:
         try:
             start = os.pread(descriptor, _FIRST_READ, 0)
             head = parse_head(start)
+            if head is None and os.fstat(descriptor).st_nlink == 0:
+                continue  # it was removed as we opened it
             if head is None:
                 return read_all(descriptor, os.fstat(descriptor).st_size, 0)  # not ours: the reader will say so
             if head.recycled:
-                head = _locked_head(descriptor)
-                if head is None or head.key != key:
+                found = _lent(descriptor, key) if head.size >= KEEP_FROM_BYTES else _locked(descriptor, key)
+                if found is _RECYCLED:
                     continue  # it was recycled as we opened it
-            if head.expired(time.time()):
-                return None
-            return _contents(descriptor, head.size, start)
+                return cast("Buffer | None", found)
+            return None if head.expired(time.time()) else _contents(descriptor, head.size, start)
         finally:
             os.close(descriptor)
     return None
+
+
+def _locked(descriptor: int, key: str) -> object:
+    """The object in a segment, mapped for this reader alone; None where it expired."""
+    head = _locked_head(descriptor)
+    if head is None or head.key != key:
+        return _RECYCLED
+    return None if head.expired(time.time()) else _contents(descriptor, head.size, b"")
+
+
+def _lent(descriptor: int, key: str) -> object:
+    """The object in a segment, by a mapping that this process keeps."""
+    mapping = mapping_of(descriptor)
+    head = _locked_head(mapping.descriptor)
+    if head is None or head.key != key:
+        mapping.give_back()
+        return _RECYCLED
+    if head.expired(time.time()):
+        mapping.give_back()
+        return None
+    return mapping.lend(HEAD_BYTES, head.size)
 
 
 def read_head(directory: int, name: str) -> Head | None:
@@ -69,9 +93,9 @@ def _locked_head(descriptor: int) -> Head | None:
 
 
 def _contents(descriptor: int, size: int, start: bytes) -> Buffer:
-    if size <= len(start) - HEAD_BYTES:
+    if start and size <= len(start) - HEAD_BYTES:
         return start[HEAD_BYTES : HEAD_BYTES + size]
     if size < MAP_FROM_BYTES or os.fstat(descriptor).st_size < HEAD_BYTES + size:
         return read_all(descriptor, size, HEAD_BYTES)
-    mapping = mmap.mmap(descriptor, HEAD_BYTES + size, flags=_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    mapping = mmap.mmap(descriptor, HEAD_BYTES + size, flags=PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     return memoryview(mapping)[HEAD_BYTES:]
