@@ -346,11 +346,11 @@ class Forwarder:
             self.pump(session.endpoint)
 
     def _acknowledge(self, session: Session, attempts: list[tuple[bytes, int]], done_seq: int) -> None:
-        self._settled((task_id for task_id, _ in attempts), done_seq)
+        self._settled([task_id for task_id, _ in attempts], done_seq)
         self._send(session, [encode(m.ResultAcks(tuple(attempts)))])
         self.pump(session.endpoint)
 
-    def _settled(self, ids: Iterable[bytes], done_seq: int) -> None:
+    def _settled(self, ids: Sequence[bytes], done_seq: int) -> None:
         self._ending.difference_update(TaskId(i) for i in ids)
         if self._dependencies:
             self._look(ids)
@@ -391,7 +391,7 @@ class Forwarder:
         stats.tasks_finished += 1
         stats.bytes_out += len(body)
 
-    def _lose(self, session: Session, ids: Iterable[TaskId], reason: str) -> None:
+    def _lose(self, session: Session, ids: Sequence[TaskId], reason: str) -> None:
         ids = [i for i in ids if i in session.in_flight]
         for task_id in ids:
             task = session.in_flight[task_id]
