@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 
 from attrs import define, evolve, field, fields, frozen
 
+from fedproxy.dispatch.calls import Call, Kind
 from fedproxy.dispatch.chunks import call_chunk
 from fedproxy.dispatch.client import Client
-from fedproxy.dispatch.connection import Call, Connection, Kind
+from fedproxy.dispatch.connection import Connection
 from fedproxy.dispatch.endpoints import EndpointInfo, policy_for
 from fedproxy.dispatch.functions import SerializedFunction, serialize_function
 from fedproxy.dispatch.future import TaskFuture

@@ -1,0 +1,190 @@
+"""Sending calls: one thread, one line to the service, batches that grow by themselves.
+
+Strategy: natural batching. While one request is under way, what is submitted queues up and goes with the next; there is no timer and no request
+for a single task unless only one waits. A lone call is sent by its caller, which saves the way through the thread; the thread hears the answer.
+A batch that was not acknowledged is sent again with the same ids, which the service recognizes.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum
+
+from attrs import frozen
+
+from fedproxy import errors
+from fedproxy.dispatch.calls import Call, encode_batch
+from fedproxy.protocol import messages as m
+from fedproxy.protocol.codec import decode
+from fedproxy.wire.rest import RestClient
+
+log = logging.getLogger(__name__)
+
+_BATCH_ITEMS = 2_000
+_BATCH_BYTES = 8 * 1024 * 1024
+_UNSENT_BYTES = 128 * 1024 * 1024
+_UNSENT_ITEMS = 50_000
+_ALONE_BYTES = 64 * 1024
+_RETRY_FROM_S, _RETRY_MOST_S = 0.05, 2.0
+_GIVE_UP_S = 300.0
+
+
+class _Line(Enum):
+    """Who has the line to the service."""
+
+    IDLE = "nobody"
+    CLAIMED = "a caller, who is sending"
+    AWAITED = "nobody, but an answer is to come"
+    BUSY = "the sending thread"
+
+
+_LOOK = object()
+"""In the queue: an answer is to come."""
+
+
+@frozen
+class Answers:
+    """Called by the sending thread."""
+
+    acknowledged: Callable[[list[Call], m.SubmitAck], None]
+    refused: Callable[[list[Call], Exception], None]
+
+
+class Outbox:
+    """What waits to be sent to one task group. Thread-safe."""
+
+    def __init__(self, rest: RestClient, group: str, answers: Answers) -> None:
+        self._group, self._answers = group, answers
+        self._queue: queue.SimpleQueue[Call | object | None] = queue.SimpleQueue()
+        self._line = rest.line("/v1/tasks")
+        self._state = _Line.IDLE
+        self._awaited: list[Call] = []
+        self._changed = threading.Condition()
+        self._items = 0
+        self._bytes = 0
+        self._closed = False
+
+    def put(self, call: Call, *, may_wait: bool) -> None:
+        """Send a call, or queue it. Returns at once, unless very much is waiting and ``may_wait``: then it waits for room."""
+        with self._changed:
+            while may_wait and (self._items >= _UNSENT_ITEMS or self._bytes >= _UNSENT_BYTES):
+                self._changed.wait(1.0)
+            self._items += 1
+            self._bytes += call.item.size
+            alone = self._state is _Line.IDLE and call.item.size <= _ALONE_BYTES and self._queue.empty()
+            if alone:
+                self._state = _Line.CLAIMED
+        if alone:
+            self._send_alone(call)
+        else:
+            self._queue.put(call)
+
+    def _send_alone(self, call: Call) -> None:
+        started = False
+        try:
+            started = self._line.start(encode_batch([call], self._group))
+        finally:
+            with self._changed:
+                self._state = _Line.AWAITED if started else _Line.IDLE
+                self._awaited = [call] if started else []
+                self._changed.notify_all()
+            self._queue.put(_LOOK if started else call)
+
+    def close(self) -> None:
+        """The thread ends when it has sent what is queued."""
+        self._closed = True
+        self._queue.put(None)
+
+    def run(self) -> None:
+        """The sending thread."""
+        more = True
+        while more:
+            entry = self._queue.get()
+            awaited = self._take_line()
+            if awaited:
+                self._guarded(awaited, self._finish)
+            batch, more = self._batch_from(entry)
+            if batch:
+                self._guarded(batch, self._deliver)
+            with self._changed:
+                self._state = _Line.IDLE
+
+    def _take_line(self) -> list[Call]:
+        """Make the line ours; returns what a caller has sent on it and nobody has heard an answer to."""
+        with self._changed:
+            while self._state is _Line.CLAIMED:
+                self._changed.wait()
+            awaited, self._awaited = self._awaited, []
+            self._state = _Line.BUSY
+            return awaited
+
+    def _guarded(self, batch: list[Call], deliver: Callable[[list[Call]], None]) -> None:
+        try:
+            deliver(batch)
+        except errors.FedproxyError as exc:
+            self._answers.refused(batch, exc)
+        except Exception as exc:  # the boundary of the thread: a defect must not leave futures hanging
+            log.exception("submitting failed")
+            self._answers.refused(batch, errors.ServiceError(f"submitting failed: {exc!r}"))
+        with self._changed:
+            self._items -= len(batch)
+            self._bytes -= sum(call.item.size for call in batch)
+            self._changed.notify_all()
+
+    def _batch_from(self, entry: Call | object | None) -> tuple[list[Call], bool]:
+        """What waits, as far as one request carries it, and whether more may come."""
+        batch: list[Call] = []
+        size = 0
+        while entry is not None:
+            if isinstance(entry, Call):
+                batch.append(entry)
+                size += entry.item.size
+            if len(batch) >= _BATCH_ITEMS or size >= _BATCH_BYTES:
+                return batch, True
+            try:
+                entry = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, True
+        return batch, False
+
+    def _finish(self, batch: list[Call]) -> None:
+        """Hear the answer to what a caller sent; whatever is not plainly an acknowledgement goes the long way."""
+        try:
+            ack = _read_ack(self._line.finish())
+        except (errors.ServiceUnavailableError, errors.ServiceFullError):
+            ack = None
+        if ack is None or ack.unknown:
+            self._deliver(batch)
+        else:
+            self._answers.acknowledged(batch, ack)
+
+    def _deliver(self, batch: list[Call]) -> None:
+        """Send one batch until it is acknowledged or refused."""
+        give_up = time.monotonic() + _GIVE_UP_S
+        delay = _RETRY_FROM_S
+        everything = False
+        while True:
+            try:
+                ack = _read_ack(self._line.post(encode_batch(batch, self._group, everything=everything)))
+            except (errors.ServiceUnavailableError, errors.ServiceFullError):
+                if time.monotonic() > give_up or self._closed:
+                    raise
+                time.sleep(delay)
+                delay = min(delay * 2, _RETRY_MOST_S)
+                continue
+            if ack.unknown and not everything:
+                everything = True
+                continue
+            self._answers.acknowledged(batch, ack)
+            return
+
+
+def _read_ack(data: bytes) -> m.SubmitAck:
+    message, _ = decode(data)
+    if not isinstance(message, m.SubmitAck):
+        raise errors.ProtocolError(f"expected a SubmitAck, got a {type(message).__name__}")
+    return message
