@@ -12,18 +12,23 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 from attrs import define, field
 
 from fedproxy.errors import FedproxyError, ServiceFullError
 from fedproxy.protocol.flow import smoothed
 from fedproxy.service.ledger import Ledger, Transaction
+from fedproxy.service.reserve import Reserve
 
 log = logging.getLogger(__name__)
 
 Duplicates = dict[int, tuple[bytes, bytes]]
 InsertDone = Callable[[Duplicates | FedproxyError], None]
 _RETRY_S = 0.5
+_CLOSE_S = 5.0
+_FULL = "database or disk is full"
 _SOON_S = 0.002
 _FEW = 4
 _FAST_S = 0.001
@@ -34,6 +39,10 @@ class _Batch:
     work: Transaction = field(factory=Transaction)
     inserted: list[InsertDone] = field(factory=list)
     after: list[Callable[[], None]] = field(factory=list)
+    outcome: Duplicates | FedproxyError = field(factory=dict)
+    """Of the inserts."""
+    owed: bool = False
+    """The disk took nothing: all but the inserts is to be written later."""
 
 
 def worth_a_thread(inserts: int, commit_s: float | None) -> bool:
@@ -48,8 +57,8 @@ def worth_a_thread(inserts: int, commit_s: float | None) -> bool:
 class GroupCommit:
     """Collects work for the ledger. Call its methods on the loop's thread only; callbacks come on it too, in order."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, reserve: Reserve) -> None:
+        self._ledger, self._reserve = ledger, reserve
         self._loop = asyncio.get_running_loop()
         self._next = _Batch()
         self._wake = threading.Semaphore(0)
@@ -58,7 +67,6 @@ class GroupCommit:
         self._urgent = False
         self._commit_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._closing = False
         self._handed: _Batch | None = None
         self._thread = threading.Thread(target=self._write_forever, name="fedproxy-commit", daemon=True)
         self._thread.start()
@@ -101,6 +109,9 @@ class GroupCommit:
         if self._busy or not self._urgent:
             return
         self._urgent = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not (batch.work or batch.inserted or batch.after):
             return
         self._next = _Batch()
@@ -109,7 +120,8 @@ class GroupCommit:
             self._handed = batch
             self._wake.release()
         else:
-            self._finished(batch, self._write(batch))
+            self._write(batch)
+            self._finished(batch)
 
     def _write_forever(self) -> None:
         while True:
@@ -117,34 +129,44 @@ class GroupCommit:
             batch = self._handed
             if batch is None:
                 return
-            outcome = self._write(batch)
-            self._loop.call_soon_threadsafe(self._finished, batch, outcome)
+            self._write(batch)
+            self._loop.call_soon_threadsafe(self._finished, batch)
 
-    def _write(self, batch: _Batch) -> Duplicates | FedproxyError:
+    def _write(self, batch: _Batch) -> None:
+        """Write all of it; where that fails, all but what is new; where that fails too, it is owed."""
         began = time.perf_counter()
         try:
-            duplicates = self._ledger.apply(batch.work)
+            if batch.work.inserts and not (self._reserve.held or self._reserve.take()):
+                raise sqlite3.OperationalError(_FULL)
+            batch.outcome = self._ledger.apply(batch.work)
             self._commit_s = smoothed(self._commit_s, time.perf_counter() - began)
-            return duplicates
-        except sqlite3.Error as exc:
+        except Exception as exc:  # noqa: BLE001 - a batch that cannot be written must not stop those behind it
             log.error("commit failed: %s", exc)
-            refused = _translate(exc)
-        batch.work.inserts = []
-        while batch.work and not self._closing:
-            try:
-                self._ledger.apply(batch.work)
-                break
-            except sqlite3.Error as exc:
-                log.error("commit failed, trying again in %s s: %s", _RETRY_S, exc)
-                threading.Event().wait(_RETRY_S)
-        return refused
+            batch.outcome = _translate(exc)
+            batch.work.inserts = []
+            batch.owed = not self._write_rest(batch.work)
 
-    def _finished(self, batch: _Batch, outcome: Duplicates | FedproxyError) -> None:
+    def _write_rest(self, work: Transaction) -> bool:
+        try:
+            self._ledger.apply(work)
+        except Exception as exc:  # noqa: BLE001 - as above
+            log.error("commit failed, trying again in %s s: %s", _RETRY_S, exc)
+            if not (_is_full(exc) and self._reserve.held):
+                return False
+            self._reserve.give_up()
+            return self._write_rest(work)
+        return True
+
+    def _finished(self, batch: _Batch) -> None:
         self._busy = False
+        if batch.owed:
+            self._next = _Batch(batch.work.then(self._next.work), self._next.inserted, batch.after + self._next.after)
+            self._loop.call_later(_RETRY_S, self.ask)
+        else:
+            for after in batch.after:  # first, so that what they acknowledge goes along with the tasks that were inserted
+                _call(after)
         for callback in batch.inserted:
-            callback(outcome)
-        for after in batch.after:
-            after()
+            _call(partial(callback, batch.outcome))
         self._hand_over()
 
     async def flush(self) -> None:
@@ -157,15 +179,26 @@ class GroupCommit:
 
     async def close(self) -> None:
         """Commit what is left and stop the thread."""
-        await self.flush()
-        self._closing = True
+        with suppress(TimeoutError):  # a full disk: what is owed is told again by the endpoints
+            await asyncio.wait_for(self.flush(), _CLOSE_S)
         self._handed = None
         self._wake.release()
         self._thread.join(5)
 
 
-def _translate(exc: sqlite3.Error) -> FedproxyError:
+def _call(callback: Callable[[], None]) -> None:
+    try:
+        callback()
+    except Exception:  # each callback is somebody else's request: one that fails must not hold up the others
+        log.exception("what followed a commit failed")
+
+
+def _is_full(exc: Exception) -> bool:
+    return isinstance(exc, sqlite3.Error) and ("full" in str(exc) or "disk I/O" in str(exc))
+
+
+def _translate(exc: Exception) -> FedproxyError:
     text = str(exc)
-    if "full" in text or "disk I/O" in text:
+    if _is_full(exc):
         return ServiceFullError(f"the service cannot store more: {text}", hint="nothing was accepted; free space on its disk and submit again")
     return FedproxyError(f"the service's database failed: {text}")

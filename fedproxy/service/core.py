@@ -11,6 +11,7 @@ from fedproxy.service.commit import GroupCommit
 from fedproxy.service.ledger import Ledger
 from fedproxy.service.queues import Queues
 from fedproxy.service.registry import Registry
+from fedproxy.service.reserve import Reserve
 from fedproxy.service.stats import Stats
 from fedproxy.service.streams import Streams
 
@@ -37,7 +38,7 @@ class Core:
     def open(cls, config: ServiceConfig) -> Core:
         """Open the ledger and read back what is not finished. Needs a running loop."""
         ledger = Ledger(config.directory / "service.db")
-        commit = GroupCommit(ledger)
+        commit = GroupCommit(ledger, Reserve(config.directory / "reserve"))
         seq, done_seq = ledger.highest()
         core = cls(config, ledger, commit, Accounts(ledger), Catalog(ledger, commit), Registry(ledger, commit), Queues(), Streams(), Stats(),
                    seq, done_seq)

@@ -39,6 +39,12 @@ class Transaction:
     acked: list[TaskId] = field(factory=list)
     other: list[Callable[[sqlite3.Connection], None]] = field(factory=list)
 
+    def then(self, later: Transaction) -> Transaction:
+        """Both in one."""
+        return Transaction(
+            self.inserts + later.inserts, self.sent + later.sent, self.endings + later.endings, self.requeued + later.requeued,
+            self.acked + later.acked, self.other + later.other)
+
     def __bool__(self) -> bool:
         return bool(self.inserts or self.sent or self.endings or self.requeued or self.acked or self.other)
 
