@@ -184,6 +184,8 @@ class Outbox:
 
 
 def _read_ack(data: bytes) -> m.SubmitAck:
+    if not data:
+        return m.SubmitAck()
     message, _ = decode(data)
     if not isinstance(message, m.SubmitAck):
         raise errors.ProtocolError(f"expected a SubmitAck, got a {type(message).__name__}")

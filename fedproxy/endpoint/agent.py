@@ -36,7 +36,7 @@ from fedproxy.wire.zmq_channel import Channel, Peer
 log = logging.getLogger(__name__)
 
 _CREDIT = 1000
-_ACKNOWLEDGE_S = 0.005
+_ACKNOWLEDGE_S = 0.02
 _MESSAGE_BYTES = 8 * 1024 * 1024
 _HELLO_AGAIN_S = 2.0
 _REFUSED_FOR_S = 30.0
@@ -157,9 +157,9 @@ class Agent:
         match message:
             case m.Tasks():
                 self._take_tasks(message, body)
+                self._settle(message.settled)
             case m.ResultAcks():
-                for unfinished in self._holdings.settle(message.attempts):
-                    self._engine.cancel(unfinished)
+                self._settle(message.attempts)
             case m.Welcome():
                 self._welcome(message)
             case m.Catalog():
@@ -199,6 +199,10 @@ class Agent:
             self._catalog.learn_spec(name, encoded)
         for blob, part in zip(functions, split(body, (b.size for b in functions)), strict=True):
             self._catalog.learn_function(blob.hash, bytes(part))
+
+    def _settle(self, attempts: tuple[tuple[bytes, int], ...]) -> None:
+        for unfinished in self._holdings.settle(attempts):
+            self._engine.cancel(unfinished)
 
     def _take_tasks(self, message: m.Tasks, body: memoryview) -> None:
         self._learn(message.specs, message.functions, body)

@@ -75,7 +75,7 @@ class Rejected:
 
 @frozen
 class SubmitAck:
-    """Service → client, after the commit: all items but the rejected are durable."""
+    """Service → client, after the commit: all items but the rejected are durable. With nothing to say it is sent as an empty body."""
 
     rejected: tuple[Rejected, ...] = ()
     same_as: dict[bytes, bytes] = field(factory=dict)
@@ -165,6 +165,8 @@ class Tasks:
     specs: dict[bytes, bytes]
     functions: tuple[Blob, ...]
     items: tuple[Task, ...]
+    settled: tuple[tuple[bytes, int], ...] = ()
+    """As `ResultAcks`, which need no message of their own when tasks go out anyway."""
 
 
 @frozen

@@ -6,6 +6,7 @@ after the commit. Everything here runs on the loop's thread; the socket is behin
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -43,6 +44,7 @@ class Forwarder:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
         self._checked = time.monotonic()
         self.sessions: dict[str, Session] = {}
@@ -197,7 +199,8 @@ class Forwarder:
             items.append(m.Task(task.id, task.spec, task.attempt, len(own) + sum(map(len, results.values())),
                                 tuple((i, len(body)) for i, body in results.items())))
             payloads += (own, *results.values())
-        return self._send(session, [encode(m.Tasks(specs, functions, tuple(items))), *bodies, *payloads])
+        settled, session.settled = tuple(session.settled), []
+        return self._send(session, [encode(m.Tasks(specs, functions, tuple(items), settled)), *bodies, *payloads])
 
     def _unknown_to(self, session: Session, tasks: Iterable[LiveTask]) -> tuple[dict[bytes, bytes], tuple[m.Blob, ...], list[bytes]]:
         specs: dict[bytes, bytes] = {}
@@ -347,8 +350,16 @@ class Forwarder:
 
     def _acknowledge(self, session: Session, attempts: list[tuple[bytes, int]], done_seq: int) -> None:
         self._settled([task_id for task_id, _ in attempts], done_seq)
-        self._send(session, [encode(m.ResultAcks(tuple(attempts)))])
+        if not session.settled:
+            self._loop.call_soon(self._tell_settled, session)
+        session.settled += attempts
         self.pump(session.endpoint)
+
+    def _tell_settled(self, session: Session) -> None:
+        """What did not go along with tasks in this turn of the loop."""
+        settled, session.settled = tuple(session.settled), []
+        if settled:
+            self._send(session, [encode(m.ResultAcks(settled))])
 
     def _settled(self, ids: Sequence[bytes], done_seq: int) -> None:
         self._ending.difference_update(TaskId(i) for i in ids)

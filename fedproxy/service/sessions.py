@@ -28,6 +28,8 @@ class Session:
     in_flight: dict[TaskId, LiveTask] = field(factory=dict)
     known: set[bytes] = field(factory=set)
     """Specs and functions that this connection was sent."""
+    settled: list[tuple[bytes, int]] = field(factory=list)
+    """Results that are durable, which the endpoint is about to be told."""
     status: Heartbeat = field(factory=lambda: Heartbeat(0.0))
 
     @property
@@ -44,3 +46,4 @@ class Session:
         """The connection is gone; what was sent stays in flight until the agent is back or lost."""
         self.peer = None
         self.known.clear()
+        self.settled.clear()  # whatever it still holds when it comes back is told again

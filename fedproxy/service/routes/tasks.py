@@ -31,6 +31,7 @@ BINARY = "application/vnd.fedproxy"
 _LENGTH = struct.Struct("<I")
 _BATCH_OVERHEAD = 64 * 1024 * 1024
 _PAGE = 500
+_NOTHING_TO_SAY = m.SubmitAck()
 
 
 async def submit(request: Request) -> Response:
@@ -40,7 +41,8 @@ async def submit(request: Request) -> Response:
     message, body = decode(data)
     if not isinstance(message, m.Submit):
         raise ProtocolError(f"expected a Submit, got a {type(message).__name__}")
-    return Response(encode(await intake_of(request).submit(user, message, body)), media_type=BINARY)
+    ack = await intake_of(request).submit(user, message, body)
+    return Response(b"" if ack == _NOTHING_TO_SAY else encode(ack), media_type=BINARY)  # an empty body is sent in one piece with the headers
 
 
 class StraightToSubmit:
