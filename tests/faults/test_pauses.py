@@ -157,15 +157,11 @@ def test_an_old_acknowledgement_does_not_stop_a_new_attempt(stage: Stage, book: 
 
 
 def test_a_submit_that_is_replayed_is_the_same_task(witness: Witness) -> None:
-    from fedproxy.protocol import messages as m
-    from fedproxy.protocol.codec import decode
     from fedproxy.protocol.ids import new_task_id, task_id_text
 
     ids = {key: new_task_id() for key in range(10)}
-    body = b"".join(witness._batch(ids))
     for _ in range(3):
-        message, _ = decode(witness.rest.binary("POST", "/v1/tasks", body))
-        assert isinstance(message, m.SubmitAck)
+        message = witness.post(ids)
         assert not message.rejected
         for key, task_id in ids.items():
             witness.ledger.write("submit", key, id=task_id_text(task_id))

@@ -60,7 +60,7 @@ def test_a_full_disk_stops_submits_only_and_recovers_unaided(stage_on_small_disk
     for key in range(1000, 1040):
         began = time.monotonic()
         try:
-            witness.rest.binary("POST", "/v1/tasks", b"".join(witness._batch({key: os.urandom(16)})))
+            witness.post({key: os.urandom(16)})
         except ServiceFullError:
             refused += 1
         assert time.monotonic() - began < 3, "a full disk makes clients wait"
@@ -86,7 +86,7 @@ def test_a_disk_without_a_page_left_delays_endings_and_loses_nothing(stage_on_sm
     fill(small_disk / "more ballast")
     stage.mark("disk full")
     with pytest.raises(ServiceFullError):
-        witness.rest.binary("POST", "/v1/tasks", b"".join(witness._batch({1000: os.urandom(16)})))
+        witness.post({1000: os.urandom(16)})
     wait_for(lambda: "commit failed, trying again" in stage.log("service"), "an ending that cannot be written")
     assert witness.rest.json("GET", "/v1/health")["status"] == "ok", "the service stands still"
     (small_disk / "ballast").unlink()
