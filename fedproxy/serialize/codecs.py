@@ -15,6 +15,7 @@ from typing import Any
 from attrs import frozen
 
 from fedproxy.errors import FrameError, SerializationError
+from fedproxy.serialize.arrays import decode_array
 from fedproxy.serialize.frame import Buffer
 from fedproxy.serialize.pickling import PROTOCOL, pickle_object, unpickle
 
@@ -26,6 +27,7 @@ RAW_BYTEARRAY = 3
 JSON = 4
 DILL = 5
 PLUGIN = 6
+ARRAY = 7
 _NAME_END = b"\0"
 
 
@@ -60,6 +62,11 @@ def unregister_codec(name: str) -> None:
     """Forget a codec; no error where there is none."""
     _plugins.pop(name, None)
     _choosers[:] = [codec for codec in _choosers if codec.name != name]
+
+
+def has_choosers() -> bool:
+    """Whether any registered codec wants to be asked first."""
+    return bool(_choosers)
 
 
 def chosen_plugin(obj: object) -> Codec | None:
@@ -143,6 +150,8 @@ def decode(codec: int, stream: memoryview, buffers: list[Any]) -> Any:
     """
     if codec == PICKLE:
         return unpickle(stream, buffers)
+    if codec == ARRAY:
+        return decode_array(stream, buffers)
     if codec == RAW_BYTES:
         return bytes(stream)
     if codec == RAW_BYTEARRAY:

@@ -17,6 +17,7 @@ from fedproxy.serialize.frame import COMPACT_HEAD, COMPACT_LIMIT, COMPACT_MAGIC,
 from fedproxy.serialize.pickling import PROTOCOL, unpickle
 
 _RAW = COMPACT_MAGIC + bytes((RAW_BYTES,))
+_LIMIT = COMPACT_HEAD + COMPACT_LIMIT
 _PICKLE = COMPACT_MAGIC + bytes((PICKLE,))
 
 
@@ -55,6 +56,8 @@ def deserialize_many(
     found: list[Any] = []
     append = found.append
     for index, frame in enumerate(frames):
+        if type(frame) is bytearray and len(frame) <= _LIMIT:
+            frame = bytes(frame)  # noqa: PLW2901  for what follows bytes are cheaper, this copy included
         if type(frame) is bytes:
             head, stream = frame[:4], frame[COMPACT_HEAD:]
             if head == _RAW:

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from fedproxy.errors import FrameError
 from fedproxy.serialize import codecs
+from fedproxy.serialize.arrays import encode_array, is_plain_array
 from fedproxy.serialize.compress import Link, compress_segments
 from fedproxy.serialize.frame import COMPACT_LIMIT, Buffer, Frame, Segment, compact, decode, full
 from fedproxy.serialize.pickling import PROTOCOL, pickle_object
@@ -67,6 +68,10 @@ def _encode(obj: Any, codec: str | None) -> tuple[int, list[Buffer], list[Any]]:
         return codecs.RAW_BYTES, [obj], []
     if kind is bytearray:
         return codecs.RAW_BYTEARRAY, [obj], []
+    if is_plain_array(kind) and not codecs.has_choosers():
+        encoded = encode_array(obj)
+        if encoded is not None:
+            return codecs.ARRAY, *encoded
     chosen = codecs.chosen_plugin(obj)
     if chosen is not None:
         return codecs.encode_plugin(chosen, obj)

@@ -21,7 +21,7 @@ from fedproxy.proxy.flight import SingleFlight
 from fedproxy.proxy.proxy import fill, type_name
 from fedproxy.serialize import Frame, FrameOptions, deserialize, frame_digest, serialize
 from fedproxy.serialize.compact import deserialize_many, serialize_many
-from fedproxy.serialize.compress import Link
+from fedproxy.serialize.compress import Link, worth_compressing
 from fedproxy.serialize.sign import ENVELOPE_BYTES, SIGNED_MAGIC
 from fedproxy.store.cache import FrameCache
 from fedproxy.store.connectors.base import Buffer, Connector, Parts, SupportsBatch, SupportsPacking
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _RAISE: Any = object()
-_LINK_SAMPLE_BYTES = 1 << 20
+_LINK_SAMPLE_BYTES = 256 * 1024
 
 
 class Store:
@@ -57,6 +57,7 @@ class Store:
             body_digests=not connector.in_memory, sign_key=_site_key() if self.options.signed else None
         )
         self._compress = self.options.compress or _default_compress(connector)
+        self._writing = self._frames if self._compress == "none" else evolve(self._frames, compress=Link())
         self._cache = FrameCache(0 if connector.in_memory else self.options.cache_bytes)
         self._flights = SingleFlight()
         self._bytes_per_s = 0.0
@@ -119,7 +120,7 @@ class Store:
             SerializationError: it cannot be serialized.
             StoreFullError: no room; nothing was stored.
         """
-        return self.put_frame(serialize(obj, codec=codec, options=self._frame_options()), ttl=ttl, lifetime=lifetime)
+        return self.put_frame(serialize(obj, codec=codec, options=self._writing), ttl=ttl, lifetime=lifetime)
 
     def put_frame(
         self, frame: Frame, *, ttl: float | None = None, key: str | None = None, lifetime: Lifetime | None = None
@@ -185,7 +186,7 @@ class Store:
     def put_batch(self, objects: Iterable[Any], *, ttl: float | None = None) -> RefBatch:
         """Store many at the price of few round trips."""
         self._check_open()
-        frames = serialize_many(objects, self._frame_options())
+        frames = serialize_many(objects, self._writing)
         keys = self._put_all(frames, ttl or self.options.ttl_s)
         digests = [frame.digest if isinstance(frame, Frame) else frame[4:12] for frame in frames]
         return RefBatch(self.url, self.site, keys, [len(frame) for frame in frames], digests)
@@ -337,14 +338,13 @@ class Store:
             raise value.rebuild()
         return value
 
-    def _frame_options(self) -> FrameOptions:
-        if self._compress == "none":
-            return self._frames
-        return evolve(self._frames, compress=Link(self._bytes_per_s if self._compress == "auto" else 0.0))
-
     def _measure(self, nbytes: int, seconds: float) -> None:
+        """Learn how fast the link is. One that is faster than the codec need not even be sampled for."""
         speed = nbytes / max(seconds, 1e-9)
         self._bytes_per_s = speed if self._bytes_per_s == 0 else 0.7 * self._bytes_per_s + 0.3 * speed
+        if self._compress == "auto":
+            link = Link(self._bytes_per_s)
+            self._writing = evolve(self._frames, compress=link if worth_compressing(0.0, link) else None)
 
     def _lost(self, key: str) -> DataLostError:
         return DataLostError(

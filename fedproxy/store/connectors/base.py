@@ -171,6 +171,18 @@ def check_key(key: str) -> str:
     return key
 
 
+def check_keys(keys: Sequence[str]) -> Sequence[str]:
+    """``keys`` themselves, if each is one.
+
+    Raises:
+        InvalidKeyError: as ``check_key``.
+    """
+    if not all(map(_KEY.fullmatch, keys)):
+        for key in keys:
+            check_key(key)
+    return keys
+
+
 def new_key() -> str:
     """A random key of 20 characters (120 bits)."""
     return _encode(os.urandom(15))

@@ -12,7 +12,7 @@ from contextlib import suppress
 from fedproxy.errors import ConfigError, StoreClosedError, StoreError
 from fedproxy.store.connectors import redis_chunks as chunks
 from fedproxy.store.connectors import redis_keys
-from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key, new_keys, parts_nbytes
+from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, check_keys, new_key, new_keys, parts_nbytes
 from fedproxy.store.connectors.redis_batch import get_many, put_many, run_many
 from fedproxy.store.connectors.redis_client import Command, RedisClient, Value
 from fedproxy.store.connectors.redis_config import RedisConfig, parse_url
@@ -197,7 +197,8 @@ class RedisConnector:
             self._remove_pieces(name, value)
 
     def _names(self, keys: Sequence[str]) -> list[bytes]:
-        return [self._prefix + check_key(key).encode() for key in keys]
+        prefix = self._prefix
+        return [prefix + key.encode() for key in check_keys(keys)]
 
     # the store as a whole
 
