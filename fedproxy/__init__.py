@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from fedproxy.dispatch.api import get_client as get_client
     from fedproxy.dispatch.api import map as map
     from fedproxy.dispatch.api import submit as submit
+    from fedproxy.dispatch.batch import Batch as Batch
     from fedproxy.dispatch.client import Client as Client
     from fedproxy.dispatch.executor import Executor as Executor
     from fedproxy.dispatch.executor import Options as Options
     from fedproxy.dispatch.future import TaskFuture as TaskFuture
+    from fedproxy.dispatch.shell import ShellFunction as ShellFunction
+    from fedproxy.dispatch.shell import ShellResult as ShellResult
     from fedproxy.errors import FedproxyError as FedproxyError
     from fedproxy.proxy import Proxy as Proxy
     from fedproxy.store import Store as Store
@@ -22,11 +25,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
+    "Batch": "fedproxy.dispatch.batch",
     "Client": "fedproxy.dispatch.client",
     "Executor": "fedproxy.dispatch.executor",
     "FedproxyError": "fedproxy.errors",
     "Options": "fedproxy.dispatch.executor",
     "Proxy": "fedproxy.proxy",
+    "ShellFunction": "fedproxy.dispatch.shell",
+    "ShellResult": "fedproxy.dispatch.shell",
     "Store": "fedproxy.store",
     "TaskFuture": "fedproxy.dispatch.future",
     "as_completed": "fedproxy.dispatch.api",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fedproxy.config.locate import locate_service
+from fedproxy.dispatch.batch import Batch
 from fedproxy.dispatch.endings import read_ending
 from fedproxy.dispatch.endpoints import Endpoints
 from fedproxy.dispatch.functions import serialize_function
@@ -73,9 +74,26 @@ class Client:
         return self._functions[function_id]
 
     def run(self, *args: Any, endpoint_id: str, function_id: str, **kwargs: Any) -> str:
-        """Submit one call and return its task id."""
-        future = self._default_executor(endpoint_id).submit(self.function(function_id), *args, **kwargs)
+        """Submit one call; returns its task id once the service has it."""
+        executor = self._default_executor(endpoint_id)
+        future = executor.submit(self.function(function_id), *args, **kwargs)
+        executor.flush()
         return str(future.task_id)
+
+    @staticmethod
+    def create_batch() -> Batch:
+        """An empty batch."""
+        return Batch()
+
+    def batch_run(self, endpoint_id: str, batch: Batch) -> dict[str, list[str]]:
+        """Submit all calls of a batch; returns function id → task ids, in the order in which they were added, once the service has them all."""
+        executor = self._default_executor(endpoint_id)
+        ids: dict[str, list[str]] = {}
+        for function_id, args, kwargs in batch.calls:
+            future = executor.submit(self.function(function_id), *args, **kwargs)
+            ids.setdefault(function_id, []).append(str(future.task_id))
+        executor.flush()
+        return ids
 
     def get_task(self, task_id: str) -> dict[str, Any]:
         """A task's state and timeline.

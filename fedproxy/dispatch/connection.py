@@ -80,6 +80,10 @@ class Connection:
             while self._futures:
                 self._lock.wait(1.0)
 
+    def flush(self) -> None:
+        """Return when all calls have been acknowledged by the service, or refused."""
+        self._outbox.flush()
+
     def close(self) -> None:
         """Take no more calls; the threads end when nothing is pending. Idempotent."""
         with self._lock:

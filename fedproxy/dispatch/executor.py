@@ -156,6 +156,10 @@ class Executor(BaseExecutor):
         self._connection.send(Call(item, kind, packed.frame.parts, future))
         return future
 
+    def flush(self) -> None:
+        """Return when the service has every call that was submitted: from then on none is lost with this process."""
+        self._connection.flush()
+
     def map(self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int | None = None) -> Iterator[T]:
         """As `concurrent.futures.Executor.map`. Items travel in chunks; without ``chunksize`` four for each worker of the endpoint."""
         calls = list(zip(*iterables, strict=False))

@@ -94,6 +94,12 @@ class Outbox:
                 self._changed.notify_all()
             self._queue.put(_LOOK if started else call)
 
+    def flush(self) -> None:
+        """Return when all that was put has been acknowledged or refused."""
+        with self._changed:
+            while self._items:
+                self._changed.wait(1.0)
+
     def close(self) -> None:
         """The thread ends when it has sent what is queued."""
         self._closed = True
