@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from math import isfinite
 
 from fedproxy.errors import FedproxyError, ProtocolError
 from fedproxy.protocol import messages as m
@@ -18,6 +19,21 @@ from fedproxy.service.rows import LiveTask
 
 _ID_BYTES = 16
 _KEY_CHARACTERS = 200
+
+
+def _check(submit: m.Submit) -> None:
+    """Refuse, before anything is done for it, a batch that contradicts itself or would not go into the database.
+
+    Raises:
+        ProtocolError: a task or key is named twice, a time is no number, the group's name is too long.
+    """
+    keys = [item.key for item in submit.items if item.key is not None]
+    if len({item.id for item in submit.items}) < len(submit.items) or len(set(keys)) < len(keys):
+        raise ProtocolError("a batch names the same task twice")
+    if len(submit.group) > _KEY_CHARACTERS:
+        raise ProtocolError(f"the name of a task group has at most {_KEY_CHARACTERS} characters")
+    if not all(map(isfinite, (item.created for item in submit.items))):
+        raise ProtocolError("the time at which a task was created is not a finite number")
 
 
 class Intake:
@@ -34,6 +50,7 @@ class Intake:
             ServiceFullError: the disk is full; nothing was accepted.
         """
         accepted_at = time.time()
+        _check(submit)
         sizes = [blob.size for blob in submit.functions] + [item.size for item in submit.items]
         parts = [bytes(part) for part in split(body, sizes)]
         self._register(user, submit, parts)
@@ -59,7 +76,6 @@ class Intake:
     def _tasks(self, user: str, submit: m.Submit, payloads: list[bytes], now: float) -> tuple[list[LiveTask], list[m.Rejected]]:
         tasks: list[LiveTask] = []
         rejected: list[m.Rejected] = []
-        seen: set[object] = set()
         for item, payload in zip(submit.items, payloads, strict=True):
             spec = self._core.catalog.spec(user, item.spec)
             assert spec is not None
@@ -67,9 +83,6 @@ class Intake:
             if refusal is not None:
                 rejected.append(refusal)
                 continue
-            if item.id in seen or (item.key is not None and item.key in seen):
-                raise ProtocolError("a batch names the same task twice")
-            seen.update((item.id, item.key) if item.key is not None else (item.id,))
             self._core.seq += 1
             digest = hashlib.blake2b(payload, key=item.spec, digest_size=16).digest()
             task = LiveTask(
