@@ -111,7 +111,7 @@ async def _serve(config: ServiceConfig) -> None:
 async def _run(app: object, listener: socket.socket, core: Core, forwarder: Forwarder, config: ServiceConfig, zmq_port: int) -> None:
     server = uvicorn.Server(uvicorn.Config(
         app, http="httptools", ws="none", lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=2,  # type: ignore[arg-type]
-        timeout_keep_alive=75))
+        timeout_keep_alive=75, proxy_headers=False, server_header=False, date_header=False))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
