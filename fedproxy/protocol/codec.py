@@ -78,7 +78,7 @@ def decode(data: Buffer) -> tuple[object, memoryview]:
         raise ProtocolError(f"not a message: code {code}, header of {length} bytes in {len(view)}")
     try:
         return decoder.decode(view[HEAD_SIZE:end]), view[end:]
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, TypeError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, TypeError, RecursionError) as exc:
         raise ProtocolError(f"a {_CODES[code].__name__} message that cannot be read: {exc}") from exc
 
 
@@ -95,7 +95,7 @@ def decode_spec(data: Buffer) -> m.Spec:
     """
     try:
         return _SPEC_DECODER.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise ProtocolError(f"a task spec that cannot be read: {exc}") from exc
 
 

@@ -38,14 +38,14 @@ class TaskState(IntEnum):
 
 FIRST_TERMINAL = 10
 
-_TERMINAL = frozenset(state for state in TaskState if state >= FIRST_TERMINAL)
+TERMINAL = frozenset(state for state in TaskState if state >= FIRST_TERMINAL)
 MOVES: dict[TaskState, frozenset[TaskState]] = {
     TaskState.QUEUED: frozenset({TaskState.SENT, TaskState.CANCELLED, TaskState.EXPIRED, TaskState.FAILED}),
     # a task inherits the end of one that it needs
-    TaskState.WAITING: _TERMINAL - {TaskState.SUCCEEDED} | {TaskState.QUEUED},
+    TaskState.WAITING: TERMINAL - {TaskState.SUCCEEDED} | {TaskState.QUEUED},
     # back to QUEUED: redelivered because it never arrived, or tried again within its retries
-    TaskState.SENT: _TERMINAL | {TaskState.QUEUED},
-    **{state: frozenset() for state in _TERMINAL},
+    TaskState.SENT: TERMINAL | {TaskState.QUEUED},
+    **{state: frozenset() for state in TERMINAL},
 }
 
 

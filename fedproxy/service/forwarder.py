@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from fedproxy.errors import ProtocolError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, encode, split
 from fedproxy.protocol.ids import TaskId
 from fedproxy.protocol.liveness import excused, own_pause
 from fedproxy.protocol.reconcile import JournalState, reconcile
 from fedproxy.protocol.retry import Again, Tries, after_attempt
-from fedproxy.protocol.states import TaskState
+from fedproxy.protocol.states import TERMINAL, TaskState
 from fedproxy.service.core import Core
 from fedproxy.service.dependencies import Dependencies
 from fedproxy.service.registry import Endpoint
@@ -326,9 +327,12 @@ class Forwarder:
         self._send(session, [encode(m.Catalog(specs, blobs)), *(b for _, b in functions)])
 
     def _results(self, session: Session, message: m.Results, body: memoryview) -> None:
+        if not all(outcome.state in TERMINAL for outcome in message.items):
+            raise ProtocolError("a result whose state is no ending")
+        parts = list(split(body, (o.size for o in message.items)))  # all or nothing: a message that does not add up changes nothing
         acks: list[tuple[bytes, int]] = []
         settled: list[tuple[bytes, int]] = []
-        for outcome, part in zip(message.items, split(body, (o.size for o in message.items)), strict=True):
+        for outcome, part in zip(message.items, parts, strict=True):
             task_id = TaskId(outcome.id)
             task = session.in_flight.get(task_id)
             if task_id in self._ending:

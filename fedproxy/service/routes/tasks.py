@@ -31,6 +31,7 @@ BINARY = "application/vnd.fedproxy"
 _LENGTH = struct.Struct("<I")
 _BATCH_OVERHEAD = 64 * 1024 * 1024
 _PAGE = 500
+_CURSOR_DIGITS = 18
 _NOTHING_TO_SAY = m.SubmitAck()
 
 
@@ -131,10 +132,10 @@ async def group(request: Request) -> Response:
 async def stream(request: Request) -> Response:
     """GET results of a task group as they end: messages, each behind its length (4 bytes). ``after`` is the last cursor seen."""
     core, user = core_of(request), user_of(request)
-    try:
-        after = int(request.query_params.get("after", "0"))
-    except ValueError as exc:
-        raise ProtocolError("`after` is a number") from exc
+    given = request.query_params.get("after", "0")
+    if not (given.isascii() and given.isdigit() and len(given) <= _CURSOR_DIGITS):
+        raise ProtocolError(f"`after` is a number of at most {_CURSOR_DIGITS} digits")
+    after = int(given)
     return StreamingResponse(_results(core, user, request.path_params["group_id"], after), media_type=BINARY)
 
 
