@@ -420,6 +420,8 @@ class Forwarder:
     def check(self, now: float) -> None:
         """Called every `CHECK_S`: find connections that are gone, and endpoints that have been silent too long."""
         self._excuse(now)
+        if self._cancelled:  # an endpoint that never comes back would not pass over them
+            self._cancelled -= self._core.queues.sweep(self._cancelled)
         self._dependencies.check(now)
         for session in self.sessions.values():
             if session.online and not self._send(session, [encode(m.Heartbeat(0.0))]):

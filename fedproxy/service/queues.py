@@ -52,6 +52,23 @@ class Queues:
                     at_hand.append(entry)
         return at_hand, on_disk
 
+    def sweep(self, gone: set[int]) -> set[int]:
+        """Take out the tasks at these places in the ledger, wherever they wait; returns those that did."""
+        found: set[int] = set()
+        for endpoint, queue in self._queues.items():
+            kept: deque[LiveTask | int] = deque()
+            for entry in queue:
+                seq = entry if isinstance(entry, int) else entry.seq
+                if seq not in gone:
+                    kept.append(entry)
+                    continue
+                found.add(seq)
+                if not isinstance(entry, int):
+                    self._hot_tasks -= 1
+                    self._hot_bytes -= len(entry.payload or b"")
+            self._queues[endpoint] = kept
+        return found
+
     def _admit(self, task: LiveTask) -> LiveTask | int:
         if task.payload is None or self._hot_tasks >= _HOT_TASKS or self._hot_bytes + len(task.payload) > _HOT_BYTES:
             return task.seq
