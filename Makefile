@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST_WORKERS ?= 2
+FAULT_SEEDS ?= 1 2 3
 DEMO ?=
 PYTEST ?=
 
@@ -12,11 +13,11 @@ PYTEST ?=
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 
-.PHONY: demo test test-fast lint types docs bench clean constraints help
+.PHONY: demo test test-fast test-faults lint types docs bench clean constraints help
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo | test | test-fast | lint | types | docs | bench | clean | constraints"
+	@echo "make demo | test | test-fast | test-faults | lint | types | docs | bench | clean | constraints"
 
 demo: $(VENV)/.has-all
 	$(BIN)/fedproxy demo $(DEMO)
@@ -26,6 +27,10 @@ test: $(VENV)/.has-test
 
 test-fast: $(VENV)/.has-test
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup -m "not slow" $(PYTEST)
+
+# The whole fault matrix, with every crash point and every seed; `make test` runs a short form of it.
+test-faults: $(VENV)/.has-test
+	FEDPROXY_FAULT_SEEDS="$(FAULT_SEEDS)" $(BIN)/python -m pytest -v -n $(PYTEST_WORKERS) tests/faults $(PYTEST)
 
 lint: $(VENV)/.has-test
 	$(BIN)/ruff check .
