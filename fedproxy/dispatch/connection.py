@@ -128,7 +128,10 @@ class Connection:
         if ack.offline:
             for name, endpoint in {(call.kind.endpoint_name, call.kind.endpoint) for call in batch}:
                 if endpoint in ack.offline and self._on_offline is not None:
-                    self._on_offline(name)
+                    try:
+                        self._on_offline(name)
+                    except errors.EndpointOfflineWarning as exc:  # warnings are errors in this process; the tasks are accepted all the same
+                        log.warning("%s", exc)
 
     def _rename(self, same_as: dict[bytes, bytes]) -> None:
         renamed = False
