@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -40,8 +41,15 @@ def serve(config: ServiceConfig) -> None:
         ConfigError: a port is in use, or the folder cannot be written.
     """
     private_dir(config.directory)
+    _allow_connections()
     sys.setswitchinterval(0.0005)  # the commit thread wins the interpreter back soon
     uvloop.run(_serve(config))
+
+
+def _allow_connections() -> None:
+    """As many open connections as this user may have: the usual limit of 1,024 is a courtesy to programs that use select()."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _listen(config: ServiceConfig, port: int) -> socket.socket:

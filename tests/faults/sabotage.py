@@ -265,11 +265,16 @@ def lose_acks(share: float, seed: int) -> None:
     _wrap("fedproxy.service.forwarder:Forwarder._send", make)
 
 
-def limit_files(count: int) -> None:
-    """As ``ulimit -n``."""
+def limit_files(count: int, *, soft_only: bool = False) -> None:
+    """As ``ulimit -n``, or ``ulimit -Sn``."""
     import resource
 
-    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, resource.getrlimit(resource.RLIMIT_NOFILE)[1] if soft_only else count))
+
+
+def usual_limit_of_files() -> None:
+    """What most systems give a program that does not ask for more."""
+    limit_files(1024, soft_only=True)
 
 
 def through(port: int) -> None:

@@ -118,6 +118,24 @@ def test_a_service_with_64_descriptors_refuses_some_and_serves_on(stage: Stage, 
     witness.close()
 
 
+def test_more_connections_than_the_usual_limit_of_files_are_held(stage: Stage, book: Ledger) -> None:
+    stage.will(("service", "usual_limit_of_files"))
+    stage.start_service()
+    stage.start_endpoint()
+    witness = Witness(stage, book)
+    port = int(stage.info()["port"])
+    idle = [socket.create_connection(("127.0.0.1", port), 2) for _ in range(1500)]
+    try:
+        pid = stage.running["service"].pid
+        wait_for(lambda: len(os.listdir(f"/proc/{pid}/fd")) > 1500, "the connections to be held")
+        witness.submit_all(50, 1)
+        witness.prove(Promise(lost_at_most=0))
+    finally:
+        for connection in idle:
+            connection.close()
+    witness.close()
+
+
 def test_an_agent_with_64_descriptors_runs_its_tasks(stage: Stage, book: Ledger) -> None:
     stage.will(("agent", "limit_files", 64))
     stage.start_service()
