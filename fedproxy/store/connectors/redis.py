@@ -1,7 +1,8 @@
 """Objects in Redis, Valkey or a Redis Cluster.
 
 Strategy: an ordinary value is one SET under ``prefix + key``; a large one is written in pieces (``redis_chunks``).
-Lifetimes are the server's own (PX). Nothing outside the prefix is ever touched, and no server is ever flushed.
+Lifetimes are the server's own (PX), also of what was put without one (``redis_lease``). Nothing outside the prefix is
+ever touched, and no server is ever flushed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, chec
 from fedproxy.store.connectors.redis_batch import get_many, put_many, run_many
 from fedproxy.store.connectors.redis_client import Command, RedisClient, Value
 from fedproxy.store.connectors.redis_config import RedisConfig, parse_url
+from fedproxy.store.connectors.redis_lease import Lease
 from fedproxy.store.connectors.redis_wait import channel, wait_for
 from fedproxy.store.connectors.redis_wire import CRLF, JOIN_BYTES, Reply, encode
 
@@ -42,6 +44,7 @@ class RedisConnector:
         self._prefix = config.prefix.encode()
         self._above = config.chunk_above_bytes
         self._client = RedisClient(config)
+        self._lease = Lease(self._client)
         self._closed = False
 
     @property
@@ -60,19 +63,23 @@ class RedisConnector:
     def put(self, parts: Parts, *, key: str | None = None, ttl_s: float | None = None) -> str:
         """Write; see ``Connector.put``."""
         nbytes = parts_nbytes(parts)
-        ttl_ms = _milliseconds(ttl_s)
+        ttl_ms = self._lease.ttl_ms(ttl_s)
         named = key is not None
         key = new_key() if key is None else check_key(key)
         name = self._prefix + key.encode()
         if nbytes > self._above or (nbytes == chunks.MANIFEST_BYTES and chunks.looks_like_manifest(parts)):
-            self._put_large(name, parts, ttl_ms, named=named)
-        elif named:
-            self._replace(name, _setting(name, parts, nbytes, ttl_ms))
+            manifest = self._put_large(name, parts, ttl_ms, named=named)
         else:
-            self.client.ask(name, _setting(name, parts, nbytes, ttl_ms))
+            manifest = None
+            setting = _setting(name, parts, nbytes, ttl_ms)
+            self._replace(name, setting) if named else self.client.ask(name, setting)
+        if ttl_s is None:
+            self._lease.own([name], manifest)
+        elif named:
+            self._lease.disown([name])
         return key
 
-    def _put_large(self, name: bytes, parts: Parts, ttl_ms: int | None, *, named: bool) -> None:
+    def _put_large(self, name: bytes, parts: Parts, ttl_ms: int | None, *, named: bool) -> chunks.Manifest:
         """Write the pieces, then their manifest."""
         key = name[len(self._prefix) :]
         manifest = chunks.write(self.client, key, parts, ttl_ms)
@@ -86,6 +93,7 @@ class RedisConnector:
             with suppress(StoreError):
                 chunks.remove(self.client, manifest.names(self._prefix, key))
             raise
+        return manifest
 
     def _replace(self, name: bytes, setting: Command) -> None:
         """Write under a key that may be there already and that others may wait for."""
@@ -134,12 +142,13 @@ class RedisConnector:
         name = self._prefix + check_key(key).encode()
         before, gone = self.client.ask_all(name, [_look(name), encode(b"UNLINK", name)])
         self.client.accepted(gone)
+        self._lease.disown([name])
         self._remove_pieces(name, before)
 
     def touch(self, key: str, ttl_s: float | None) -> bool:
         """Let it live ``ttl_s`` from now, or for ever."""
         name = self._prefix + check_key(key).encode()
-        ttl_ms = _milliseconds(ttl_s)
+        ttl_ms = None if ttl_s is None else self._lease.ttl_ms(ttl_s)
         change = encode(b"PERSIST", name) if ttl_ms is None else encode(b"PEXPIRE", name, b"%d" % ttl_ms)
         head, there = self.client.ask_all(name, [_look(name), encode(b"EXISTS", name)])
         if self.client.accepted(there) != 1:
@@ -147,6 +156,7 @@ class RedisConnector:
         if (manifest := chunks.manifest_in(head)) is not None:
             chunks.keep(self.client, manifest.names(self._prefix, key.encode()), ttl_ms)
         self.client.ask(name, change)
+        self._lease.disown([name])
         return True
 
     def wait(self, key: str, timeout_s: float | None) -> bool:
@@ -167,11 +177,22 @@ class RedisConnector:
             return [self.put(parts, key=key, ttl_s=ttl_s) for parts, key in zip(items, keys, strict=True)]
         made = new_keys(len(items))
         small = [index for index, parts in enumerate(items) if parts_nbytes(parts) <= BATCHED_BYTES]
-        names = [self._prefix + made[index].encode() for index in small]
-        put_many(self.client, names, [items[index] for index in small], _milliseconds(ttl_s))
+        self._put_many([made[index] for index in small], [b"".join(items[index]) for index in small], ttl_s)
         for index in sorted(set(range(len(items))).difference(small)) if len(small) < len(items) else ():
             self.put(items[index], key=made[index], ttl_s=ttl_s)
         return made
+
+    def put_small(self, items: Sequence[bytes], *, ttl_s: float | None = None) -> list[str]:
+        """``put_batch`` for small items that are whole already."""
+        made = new_keys(len(items))
+        self._put_many(made, items, ttl_s)
+        return made
+
+    def _put_many(self, keys: Sequence[str], values: Sequence[bytes], ttl_s: float | None) -> None:
+        names = [self._prefix + key.encode() for key in keys]
+        put_many(self.client, names, values, self._lease.ttl_ms(ttl_s))
+        if ttl_s is None:
+            self._lease.own(names)
 
     def get_batch(self, keys: Sequence[str]) -> list[Buffer | None]:
         """``get`` for each, as pipelines."""
@@ -193,6 +214,7 @@ class RedisConnector:
         names = self._names(keys)
         before = run_many(self.client, names, [_look(name) for name in names])
         run_many(self.client, names, [encode(b"UNLINK", name) for name in names])
+        self._lease.disown(names)
         for name, value in zip(names, before, strict=True):
             self._remove_pieces(name, value)
 
@@ -222,16 +244,13 @@ class RedisConnector:
         """Hang up; ``clear`` removes what is under the prefix."""
         if self._closed:
             return
+        self._lease.stop()
         try:
             if clear:
                 redis_keys.remove(self._client, redis_keys.names(self._client))
         finally:
             self._closed = True
             self._client.close()
-
-
-def _milliseconds(ttl_s: float | None) -> int | None:
-    return None if ttl_s is None else max(1, int(ttl_s * 1000))
 
 
 def _look(name: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """Many small values in few round trips.
 
 Strategy: one pipeline per server, the servers in parallel, in slabs: while the replies to one are read, the server
-works on the next. One server without expiry gets MSET and MGET, which cost it half. The size of a reading slab
+works on the next. One server gets MGET, and without expiry MSET, which cost it half. The size of a reading slab
 follows what came back, so that large values do not pile up in the server.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from fedproxy.store.connectors.base import Parts
 from fedproxy.store.connectors.redis_chunks import expiry
 from fedproxy.store.connectors.redis_client import RedisClient, in_parallel
 from fedproxy.store.connectors.redis_link import Pool
@@ -19,19 +18,21 @@ from fedproxy.store.connectors.redis_wire import Reply, ReplyError, Wire, encode
 SLAB_BYTES = 256 * 1024
 """A slab is sent when it holds so many bytes."""
 SLAB_COMMANDS = 2000
+SET_COMMANDS = 500
 FIRST_READ = 64
 """Values asked for before their size is known."""
 READ_BYTES = 1024 * 1024
 """Bytes that a reading slab aims at."""
 
 
-def put_many(client: RedisClient, names: Sequence[bytes], items: Sequence[Parts], ttl_ms: int | None) -> None:
+def put_many(client: RedisClient, names: Sequence[bytes], values: Sequence[bytes], ttl_ms: int | None) -> None:
     """Write small values. Raises the first refusal, when all were tried."""
-    if ttl_ms is None and not client.config.cluster:
-        client.run(client.masters()[0], lambda wire: _mset(client, wire, names, items))
-        return
-    commands = list(_settings(names, items, ttl_ms))
-    run_many(client, names, commands)
+    if client.config.cluster:
+        run_many(client, names, _settings(names, values, ttl_ms))
+    elif ttl_ms is None:
+        client.run(client.masters()[0], lambda wire: _mset(client, wire, names, values))
+    else:
+        client.run(client.masters()[0], lambda wire: _set(client, wire, names, values, ttl_ms))
 
 
 def run_many(client: RedisClient, names: Sequence[bytes], commands: Sequence[bytes]) -> list[Reply]:
@@ -82,15 +83,12 @@ def _on_each(client: RedisClient, names: Sequence[bytes], work_on: Callable[[Poo
         work_on(client.masters()[0], list(range(len(names))))
 
 
-def _settings(names: Sequence[bytes], items: Sequence[Parts], ttl_ms: int | None) -> Iterator[bytes]:
+def _settings(names: Sequence[bytes], values: Sequence[bytes], ttl_ms: int | None) -> list[bytes]:
     words, tail = (3, b"\r\n") if ttl_ms is None else (5, expiry(ttl_ms))
-    for name, parts in zip(names, items, strict=True):
-        value = _joined(parts)
-        yield b"*%d\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b%b" % (words, len(name), name, len(value), value, tail)
-
-
-def _joined(parts: Parts) -> bytes:
-    return parts[0] if len(parts) == 1 and isinstance(parts[0], bytes) else b"".join(parts)
+    return [
+        b"*%d\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b%b" % (words, len(name), name, len(value), value, tail)
+        for name, value in zip(names, values, strict=True)
+    ]
 
 
 def _pipelined(wire: Wire, commands: Sequence[bytes]) -> list[Reply]:
@@ -104,21 +102,36 @@ def _pipelined(wire: Wire, commands: Sequence[bytes]) -> list[Reply]:
     return replies + wire.read_many(waiting)
 
 
-def _slabs(pieces: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+def _set(client: RedisClient, wire: Wire, names: Sequence[bytes], values: Sequence[bytes], ttl_ms: int) -> None:
+    """SETs of which nothing but success is expected. The server works on a slab while the next one is made."""
+    replies: list[Reply] = []
+    waiting = at = 0
+    for group in [*_slabs(values, SET_COMMANDS), ()]:
+        if group:
+            wire.send(b"".join(_settings(names[at : at + len(group)], group, ttl_ms)))
+            at += len(group)
+        if not wire.read_accepted(waiting):
+            replies += wire.read_many(waiting)
+        waiting = len(group)
+    for reply in replies:
+        client.accepted(reply)
+
+
+def _slabs(pieces: Sequence[bytes], most: int = SLAB_COMMANDS) -> Iterator[Sequence[bytes]]:
     start = size = 0
     for index, piece in enumerate(pieces):
         size += len(piece)
-        if size >= SLAB_BYTES or index - start >= SLAB_COMMANDS:
+        if size >= SLAB_BYTES or index - start >= most:
             yield pieces[start : index + 1]
             start, size = index + 1, 0
     if start < len(pieces):
         yield pieces[start:]
 
 
-def _mset(client: RedisClient, wire: Wire, names: Sequence[bytes], items: Sequence[Parts]) -> None:
+def _mset(client: RedisClient, wire: Wire, names: Sequence[bytes], values: Sequence[bytes]) -> None:
     pairs = [
-        b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(value := _joined(parts)), value)
-        for name, parts in zip(names, items, strict=True)
+        b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(value), value)
+        for name, value in zip(names, values, strict=True)
     ]
     replies: list[Reply] = []
     sent = 0

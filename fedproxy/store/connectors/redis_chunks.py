@@ -91,7 +91,8 @@ def write(client: RedisClient, key: bytes, parts: Parts, ttl_ms: int | None) -> 
     prefix = client.config.prefix.encode()
     manifest = Manifest(os.urandom(6), parts_nbytes(parts), client.config.chunk_bytes)
     names = manifest.names(prefix, key)
-    tail = expiry(ttl_ms or UNFINISHED_TTL_MS)
+    brief = UNFINISHED_TTL_MS if ttl_ms is None else min(ttl_ms, UNFINISHED_TTL_MS)
+    tail = expiry(brief)
     pieces = _cut(parts, manifest)
     commands = [
         Value(b"*5\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n" % (len(name), name, nbytes), piece, nbytes, tail)
@@ -100,8 +101,8 @@ def write(client: RedisClient, key: bytes, parts: Parts, ttl_ms: int | None) -> 
     groups = client.by_pool(names)
     try:
         in_parallel([partial(_write_to, client, commands, *group) for group in groups])
-        if ttl_ms is None:
-            keep(client, names)
+        if ttl_ms != brief:
+            keep(client, names, ttl_ms)
     except BaseException:
         with suppress(StoreError):
             remove(client, names)

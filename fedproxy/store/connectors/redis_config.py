@@ -6,8 +6,8 @@
     redis+unix:///PATH?db=N
     rediscluster://H1:P1,H2:P2    redisscluster:// the same over TLS; any of the cluster's nodes
 
-Options: ``prefix`` (default ``fp:``), ``ca`` (a PEM file), ``timeout_s``, ``connect_timeout_s``, ``chunk_bytes``,
-``chunk_above_bytes``. Whoever opens a URL brings the password: see ``fedproxy.store.credentials``.
+Options: ``prefix`` (default ``fp:``), ``ca`` (a PEM file), ``timeout_s``, ``connect_timeout_s``, ``lease_s``,
+``chunk_bytes``, ``chunk_above_bytes``. Whoever opens a URL brings the password: see ``fedproxy.store.credentials``.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class RedisConfig:
     timeout_s: float = 4.0
     """Longest silence of a server in the middle of an operation."""
     connect_timeout_s: float = 3.0
+    lease_s: float = 86_400.0
+    """How long what was put without a lifetime outlives the process that put it. 0: for ever."""
     chunk_above_bytes: int = 4 * 1024 * 1024
     """Larger values are cut into chunks."""
     chunk_bytes: int = 1024 * 1024 - 4096
@@ -76,6 +78,7 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
     "ca": str,
     "timeout_s": float,
     "connect_timeout_s": float,
+    "lease_s": float,
     "chunk_bytes": int,
     "chunk_above_bytes": int,
 }
@@ -150,6 +153,8 @@ def _checked(config: RedisConfig) -> RedisConfig:
         raise ConfigError("Redis Cluster has only database 0")
     if not config.cluster and len(config.servers) > 1:
         raise ConfigError("several servers are a cluster", hint="rediscluster://HOST:PORT,HOST:PORT")
+    if not config.lease_s >= 0:
+        raise ConfigError(f"lease_s is not a number of at least 0: {config.lease_s}")
     if min(config.timeout_s, config.connect_timeout_s) <= 0 or min(config.chunk_bytes, config.chunk_above_bytes) < 1024:
         raise ConfigError("time-outs are positive, and chunk sizes at least 1024 bytes")
     return config

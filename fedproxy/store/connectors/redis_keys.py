@@ -62,16 +62,21 @@ def _total(client: RedisClient, name: bytes) -> int:
 
 
 def orphans(client: RedisClient) -> Iterator[list[bytes]]:
-    """Pieces that no manifest names and that never expire: left by a writer killed at just the wrong moment."""
+    """Pieces that no manifest names and that a writer was done with: left when it was killed at just the wrong moment."""
     prefix = client.config.prefix.encode()
     for group in names(client):
         pieces = [(name, owner) for name in group if (owner := chunks.owner_of(name, prefix)) is not None]
         lives = run_many(client, [n for n, _ in pieces], [encode(b"PTTL", n) for n, _ in pieces])
-        lasting = [piece for piece, life in zip(pieces, lives, strict=True) if life == -1]
+        lasting = [piece for piece, life in zip(pieces, lives, strict=True) if life == -1 or _is_done(life)]
         owners = sorted({prefix + key for _, (key, _) in lasting})
         heads = run_many(client, owners, [encode(b"GETRANGE", o, b"0", b"%d" % chunks.MANIFEST_BYTES) for o in owners])
         attempts = {o: m.attempt for o, head in zip(owners, heads, strict=True) if (m := chunks.manifest_in(head))}
         yield [name for name, (key, attempt) in lasting if attempts.get(prefix + key) != attempt]
+
+
+def _is_done(life_ms: Reply) -> bool:
+    """Whether a piece has a longer life than one that is being written."""
+    return isinstance(life_ms, int) and life_ms > chunks.UNFINISHED_TTL_MS
 
 
 def remove(client: RedisClient, groups: Iterable[list[bytes]]) -> int:

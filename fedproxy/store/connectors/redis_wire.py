@@ -28,6 +28,7 @@ HUGEST_BYTES = 256 * 1024 * 1024
 IOV_MAX = 512
 SPARE_BYTES = 256 * 1024
 CRLF = b"\r\n"
+OK = b"+OK\r\n"
 _DOLLAR, _PLUS, _MINUS, _COLON, _STAR = b"$+-:*"
 PEEK_BYTES = 1024
 """Taken first where large values are expected: little of them then passes through the scratch buffer."""
@@ -147,6 +148,17 @@ class Wire:
             start, end = self._start, self._end
         self._start = start
         return replies
+
+    def read_accepted(self, count: int) -> bool:
+        """Take ``count`` replies if each is ``+OK``; else leave them all. For so few that they fit the scratch buffer."""
+        wanted = OK * count
+        while self._end - self._start < len(wanted):  # no reply is shorter than that one
+            self._more()
+        stop = self._start + len(wanted)
+        if self._buffer[self._start : stop] != wanted:
+            return False
+        self._start = stop
+        return True
 
     def read_into(self, dest: memoryview) -> Reply:
         """A bulk string of exactly ``len(dest)`` bytes into ``dest``.

@@ -26,6 +26,7 @@ from fedproxy.config.home import host_id
 from fedproxy.errors import ConfigError, StoreClosedError, StoreUnavailableError
 from fedproxy.store.connectors import packs, shm_owner, waiting
 from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key, parts_nbytes
+from fedproxy.store.connectors.keeper import Keeper
 from fedproxy.store.connectors.posix import open_directory, translate
 from fedproxy.store.connectors.shm_layout import (
     EXPIRES,
@@ -37,7 +38,6 @@ from fedproxy.store.connectors.shm_layout import (
     Head,
     parse_head,
 )
-from fedproxy.store.connectors.shm_owner import Keeper
 from fedproxy.store.connectors.shm_reading import OPEN_READ, load, read_head
 from fedproxy.store.connectors.shm_reaper import is_our_turn, reap, reap_neighbours
 from fedproxy.store.connectors.shm_writer import Writer
@@ -236,7 +236,7 @@ class ShmConnector:
             writer = self._writer = Writer(directory, self._lease_s, self._arena_bytes)
         except OSError as exc:
             raise translate(exc, f"cannot write in {self._path}", store=self.url) from exc
-        self._keeper = Keeper(self._keep, self._lease_s / 4)
+        self._keeper = Keeper(self._keep, min(self._lease_s / 4, shm_owner.MAX_PERIOD_S), name="fedproxy-shm")
         self._ending = weakref.finalize(self, writer.end)
 
     def _keep(self) -> None:

@@ -10,14 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import threading
 import time
-import weakref
-from collections.abc import Callable
 from contextlib import suppress
 
 PREFIX = ".own-"
 MAX_PERIOD_S = 15.0
+"""How long an owner lets pass before it says again that it lives."""
 
 
 class Owner:
@@ -80,32 +78,6 @@ def remove_owner(directory: int, token: str) -> None:
     """Forget a dead owner; after its objects, so that nobody forgets those."""
     with suppress(FileNotFoundError):
         os.unlink(PREFIX + token, dir_fd=directory)
-
-
-class Keeper:
-    """A daemon thread that does ``work`` every ``period_s`` until it is stopped or its connector is gone."""
-
-    def __init__(self, work: Callable[[], object], period_s: float) -> None:
-        self._stopped = threading.Event()
-        method: weakref.WeakMethod[Callable[[], object]] = weakref.WeakMethod(work)
-        thread = threading.Thread(
-            target=_keep, args=(method, self._stopped, min(period_s, MAX_PERIOD_S)), name="fedproxy-shm", daemon=True
-        )
-        thread.start()
-
-    def stop(self) -> None:
-        """End the thread at its next wake-up, at once."""
-        self._stopped.set()
-
-
-def _keep(method: Callable[[], Callable[[], object] | None], stopped: threading.Event, period_s: float) -> None:
-    while not stopped.wait(period_s):
-        work = method()
-        if work is None:
-            return
-        with suppress(OSError):
-            work()
-        del work
 
 
 def remove_free(directory: int) -> None:

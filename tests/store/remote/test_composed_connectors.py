@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -269,28 +268,3 @@ def test_secrets_and_unknown_places_are_refused() -> None:
         connect_fsspec("nosuchthing://place")
     with pytest.raises(MissingExtraError, match="pip install"):
         connect_fsspec("gs://bucket/x")
-
-
-# what a killed process leaves
-
-LEASES = """
-import sys
-from fedproxy.store.connectors.registry import connector_from_url
-made = connector_from_url(sys.argv[1])
-made.put_batch([[b"x"]] * 99, ttl_s=1.0)
-made.put([bytes(9_000_000)], ttl_s=1.0)
-print("ready", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_killed_process_leaves_nothing_after_the_lease(redis_server: Server) -> None:
-    url = f"{redis_server.url}?prefix=lease:"
-    with redis_server.client() as client, subprocess.Popen(
-        [sys.executable, "-c", LEASES, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
-        servers.wait_until(lambda: not client.keys("lease:*"), "the lease has ended")
