@@ -143,6 +143,11 @@ def type_name(kind: type) -> str | None:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
+def full_name(kind: type) -> str:
+    """``module.qualname``; builtins without a module."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
 def _resolve(proxy: Proxy[Any]) -> Any:
     try:
         return _flights.run(id(proxy), lambda: _fetch(proxy))[0]

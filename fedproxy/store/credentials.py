@@ -108,3 +108,15 @@ def _read_private(path: Path) -> str:
         return path.read_text()
     except OSError as exc:
         raise ConfigError(f"cannot read {path}: {exc.strerror}") from exc
+
+
+def site_key() -> bytes:
+    """The key that signs and checks the objects of signed stores, from ``FEDPROXY_SITE_KEY``.
+
+    Raises:
+        ConfigError: it is not set, or too short.
+    """
+    key = os.environ.get("FEDPROXY_SITE_KEY", "")
+    if len(key) < 16:
+        raise ConfigError("a signed store needs a site key", hint="set FEDPROXY_SITE_KEY to 16 characters or more")
+    return key.encode()

@@ -55,6 +55,11 @@ class RefBatch(Sequence[Ref]):
     sizes: list[int] = field(repr=False)
     digests: list[bytes] = field(repr=False)
 
+    @classmethod
+    def of(cls, store: str, site: str, refs: Sequence[Ref]) -> RefBatch:
+        """Refs of one store as columns."""
+        return cls(store, site, [ref.key for ref in refs], [ref.size for ref in refs], [ref.digest for ref in refs])
+
     def __len__(self) -> int:
         return len(self.keys)
 

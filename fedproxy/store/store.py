@@ -6,7 +6,6 @@ never one mutable object.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -15,16 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from attrs import evolve
 
 from fedproxy.config.home import default_site
-from fedproxy.errors import ConfigError, DataLostError, FedproxyError, FrameError, StoreClosedError
+from fedproxy.errors import DataLostError, FedproxyError, FrameError, StoreClosedError
 from fedproxy.proxy import Proxy
 from fedproxy.proxy.flight import SingleFlight
-from fedproxy.proxy.proxy import fill, type_name
+from fedproxy.proxy.proxy import fill, full_name, type_name
 from fedproxy.serialize import Frame, FrameOptions, deserialize, frame_digest, serialize
 from fedproxy.serialize.compact import deserialize_many, serialize_many
 from fedproxy.serialize.compress import Link, worth_compressing
 from fedproxy.serialize.sign import ENVELOPE_BYTES, SIGNED_MAGIC
 from fedproxy.store.cache import FrameCache
-from fedproxy.store.connectors.base import Buffer, Connector, Parts, SupportsBatch, SupportsPacking
+from fedproxy.store.connectors.base import Buffer, Connector, Parts, SupportsBatch, SupportsPacking, SupportsPlacing
+from fedproxy.store.credentials import site_key
 from fedproxy.store.failures import StoredFailure
 from fedproxy.store.proxies import proxy_from_ref, short_kind
 from fedproxy.store.ref import Ref, RefBatch
@@ -54,7 +54,7 @@ class Store:
         self.url = StoreUrl.parse(connector.url).with_store_options(self.options).public()
         self.site = default_site() if site is None else site
         self._frames = FrameOptions(
-            body_digests=not connector.in_memory, sign_key=_site_key() if self.options.signed else None
+            body_digests=not connector.in_memory, sign_key=site_key() if self.options.signed else None
         )
         self._compress = self.options.compress or _default_compress(connector)
         self._writing = self._frames if self._compress == "none" else evolve(self._frames, compress=Link())
@@ -62,6 +62,7 @@ class Store:
         self._flights = SingleFlight()
         self._bytes_per_s = 0.0
         self._closed = False
+        self._placer = connector if isinstance(connector, SupportsPlacing) else None
 
     # -- making and closing
 
@@ -108,19 +109,25 @@ class Store:
     # -- objects
 
     def put(
-        self, obj: Any, *, ttl: float | None = None, codec: str | None = None, lifetime: Lifetime | None = None
+        self, obj: Any, *, ttl: float | None = None, codec: str | None = None, lifetime: Lifetime | None = None,
+        tags: Sequence[str] = (),
     ) -> Ref:
         """Store ``obj``.
 
         Args:
             ttl: seconds to live.
             lifetime: evict it when this lifetime ends.
+            tags: for the rules of a ``multi://`` store, which sees its type and size too; others take no notice.
 
         Raises:
             SerializationError: it cannot be serialized.
             StoreFullError: no room; nothing was stored.
         """
-        return self.put_frame(serialize(obj, codec=codec, options=self._writing), ttl=ttl, lifetime=lifetime)
+        frame = serialize(obj, codec=codec, options=self._writing)
+        if self._placer is None:
+            return self.put_frame(frame, ttl=ttl, lifetime=lifetime)
+        with self._placer.placing(type_name=full_name(type(obj)), tags=tags):
+            return self.put_frame(frame, ttl=ttl, lifetime=lifetime)
 
     def put_frame(
         self, frame: Frame, *, ttl: float | None = None, key: str | None = None, lifetime: Lifetime | None = None
@@ -183,9 +190,11 @@ class Store:
 
     # -- batches
 
-    def put_batch(self, objects: Iterable[Any], *, ttl: float | None = None) -> RefBatch:
+    def put_batch(self, objects: Iterable[Any], *, ttl: float | None = None, tags: Sequence[str] = ()) -> RefBatch:
         """Store many at the price of few round trips."""
         self._check_open()
+        if self._placer is not None:  # each has a place of its own
+            return RefBatch.of(self.url, self.site, [self.put(obj, ttl=ttl, tags=tags) for obj in objects])
         frames = serialize_many(objects, self._writing)
         keys = self._put_all(frames, ttl or self.options.ttl_s)
         digests = [frame.digest if isinstance(frame, Frame) else frame[4:12] for frame in frames]
@@ -243,7 +252,7 @@ class Store:
 
     def proxy(
         self, obj: T, *, ttl: float | None = None, evict: bool = False,
-        lifetime: Lifetime | None = None, populate_target: bool = False,
+        lifetime: Lifetime | None = None, populate_target: bool = False, tags: Sequence[str] = (),
     ) -> Proxy[T]:
         """Store ``obj`` and give a lazy proxy of it.
 
@@ -252,8 +261,9 @@ class Store:
             evict: remove the object from the store when the proxy was resolved once.
             lifetime: evict it when this lifetime ends.
             populate_target: the proxy given back holds ``obj`` already.
+            tags: as for ``put``.
         """
-        ref = self.put(obj, ttl=ttl, lifetime=lifetime)
+        ref = self.put(obj, ttl=ttl, lifetime=lifetime, tags=tags)
         proxy = proxy_from_ref(ref, kind=short_kind(type_name(type(obj))), evict=evict)
         if populate_target:
             fill(proxy, obj)
@@ -383,10 +393,3 @@ def _stored_digest(frame: Buffer) -> bytes | None:
 
 def _default_compress(connector: Connector) -> str:
     return "none" if connector.in_memory or connector.url.startswith("file:") else "auto"
-
-
-def _site_key() -> bytes:
-    key = os.environ.get("FEDPROXY_SITE_KEY", "")
-    if len(key) < 16:
-        raise ConfigError("a signed store needs a site key", hint="set FEDPROXY_SITE_KEY to 16 characters or more")
-    return key.encode()

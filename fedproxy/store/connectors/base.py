@@ -10,6 +10,7 @@ import binascii
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from mmap import mmap
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -146,6 +147,15 @@ class SupportsRange(Protocol):
 
     def get_range(self, key: str, start: int, length: int) -> Buffer | None:
         """Bytes ``start`` to ``start + length`` (fewer at the end), or None where there is no object."""
+        ...
+
+
+@runtime_checkable
+class SupportsPlacing(Protocol):
+    """Lays objects in different places, by what they are."""
+
+    def placing(self, *, type_name: str, tags: Sequence[str]) -> AbstractContextManager[None]:
+        """What this thread puts within the block is of this type (``numpy.ndarray``, ``bytes``) and has these tags."""
         ...
 
 

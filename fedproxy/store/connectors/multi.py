@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from itertools import chain
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -149,6 +149,10 @@ class MultiConnector:
         self.url = make_url(name, [(connector.url, rule) for connector, rule in tiers])
         self.in_memory = all(connector.in_memory for connector in self.tiers)
         self._seen: dict[int, tuple[float, bool]] = {}
+
+    def placing(self, *, type_name: str, tags: Sequence[str]) -> AbstractContextManager[None]:
+        """What is put in this block has this type name and these tags, for the rules to see."""
+        return placing(type_name=type_name, tags=tags)
 
     def put(self, parts: Parts, *, key: str | None = None, ttl_s: float | None = None) -> str:
         """Write into the first tier that takes it; see ``Connector.put``.

@@ -268,3 +268,25 @@ def test_secrets_and_unknown_places_are_refused() -> None:
         connect_fsspec("nosuchthing://place")
     with pytest.raises(MissingExtraError, match="pip install"):
         connect_fsspec("gs://bucket/x")
+
+
+# what a store says to its tiers
+
+
+def test_a_store_tells_its_tiers_type_and_tags(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    arrays, scratch, rest = (connect_memory(f"memory://tiers-{tmp_path.name}-{name}") for name in ("arrays", "scratch", "rest"))
+    tiers = [(arrays, TYPED), (scratch, Rule(types=frozenset({"bytes"}), tags=frozenset({"scratch"}))), (rest, Rule(tags=frozenset({"scratch"})))]
+    with Store(MultiConnector("told", tiers)) as store:
+        array = store.put(numpy.arange(5))
+        plain, brief, other = store.put("text"), store.put(b"x", tags=["scratch"]), store.put(7, tags=["scratch"])
+        proxy = store.proxy(numpy.ones(3))
+        many = store.put_batch([numpy.zeros(2), b"y", "z"], tags=["scratch"])
+        tiered = [ref.key[0] for ref in (array, plain, brief, other)]
+        assert tiered == ["0", "2", "1", "2"]
+        assert proxy.__fp_factory__.ref.key[0] == "0"  # type: ignore[attr-defined]
+        assert [ref.key[0] for ref in many] == ["2", "1", "2"]
+        assert store.get_batch(many)[1:] == [b"y", "z"]
+        with pytest.raises(StoreError, match="no tier"):
+            store.put(b"x", tags=["unknown"])
+        store.close(clear=True)
