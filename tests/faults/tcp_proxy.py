@@ -118,8 +118,8 @@ class TcpProxy:
             self._open.difference_update(ends)
         for end in ends:
             with suppress(OSError):
-                if not self._resetting:
-                    end.shutdown(socket.SHUT_RDWR)
+                # Wakes the other thread, which would keep a closed socket alive for as long as it reads. Without SHUT_WR no FIN goes before the RST.
+                end.shutdown(socket.SHUT_RD if self._resetting else socket.SHUT_RDWR)
             end.close()
 
     def cut(self, *, reset: bool = False) -> int:
