@@ -1,0 +1,72 @@
+"""Group commit on a disk that is full, and on one that is full to the last page."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+from fedproxy.errors import FedproxyError, ServiceFullError
+from fedproxy.service.commit import Duplicates, GroupCommit
+from fedproxy.service.ledger import Ledger, Transaction
+from fedproxy.service.reserve import Reserve
+
+
+class FullLedger(Ledger):
+    """Refuses as SQLite does: inserts while ``full``, everything while ``choked``."""
+
+    full = choked = False
+
+    def apply(self, work: Transaction) -> Duplicates:
+        if self.choked or (self.full and work.inserts):
+            raise sqlite3.OperationalError("database or disk is full")
+        return super().apply(work)
+
+
+def test_a_full_disk_refuses_what_is_new_and_owes_the_rest(tmp_path: Path) -> None:
+    async def run() -> None:
+        ledger = FullLedger(tmp_path / "service.db")
+        commit = GroupCommit(ledger, Reserve(tmp_path / "reserve", 4096))
+        answers: list[Duplicates | FedproxyError] = []
+        written: list[str] = []
+        ledger.choked = True
+        commit.next.other.append(lambda _connection: written.append("other"))
+        commit.insert_then(answers.append)
+        commit.then(lambda: written.append("after"))
+        while not answers:
+            await asyncio.sleep(0.01)
+        assert isinstance(answers[0], ServiceFullError)
+        assert written == [], "nothing is said to be durable that is not"
+        ledger.choked = False
+        await asyncio.wait_for(commit.flush(), 5)
+        assert written == ["other", "after"], "what was owed is written unaided, and then told"
+        await commit.close()
+        ledger.close()
+
+    asyncio.run(run())
+
+
+def test_a_callback_that_fails_holds_up_no_other(tmp_path: Path) -> None:
+    async def run() -> None:
+        ledger = Ledger(tmp_path / "service.db")
+        commit = GroupCommit(ledger, Reserve(tmp_path / "reserve", 4096))
+        reached: list[str] = []
+        commit.then(lambda: reached.append(str(1 / 0)))
+        commit.then(lambda: reached.append("second"))
+        await asyncio.wait_for(commit.flush(), 5)
+        assert reached == ["second"]
+        await commit.close()
+        ledger.close()
+
+    asyncio.run(run())
+
+
+def test_a_reserve_is_real_space_that_can_be_given_up_and_taken_again(tmp_path: Path) -> None:
+    path = tmp_path / "reserve"
+    reserve = Reserve(path, 64 * 1024)
+    assert reserve.held
+    assert path.stat().st_blocks * 512 >= 64 * 1024
+    reserve.give_up()
+    assert not reserve.held
+    assert not path.exists()
+    assert reserve.take()
