@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from fedproxy.errors import FedproxyError, ProxyResolveError
@@ -58,7 +59,7 @@ class Proxy(_Base, Generic[T]):
         except AttributeError:
             if name.startswith(_PROBES):
                 raise AttributeError(name) from None
-            target = _resolve(self)
+            target = fetch_target(self)
             if name == "__fp_target__":
                 return target
         return getattr(target, name)
@@ -148,9 +149,10 @@ def full_name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _resolve(proxy: Proxy[Any]) -> Any:
+def fetch_target(proxy: Proxy[Any]) -> Any:
+    """The target, fetched unless it is here; once for all threads that ask for it now."""
     try:
-        return _flights.run(id(proxy), lambda: _fetch(proxy))[0]
+        return _flights.run(id(proxy), partial(_fetch, proxy))[0]
     except RecursiveFlightError as exc:
         raise ProxyResolveError(f"{_where(proxy.__fp_factory__)} needs itself to be resolved") from exc
 
@@ -163,8 +165,11 @@ def _fetch(proxy: Proxy[Any]) -> Any:
         target = factory()
     except Exception as exc:
         raise resolve_error(factory, exc) from exc
-    fill(proxy, target)
-    return _get_target(proxy)
+    if isinstance(target, Proxy):
+        fill(proxy, target)
+        return _get_target(proxy)
+    _set_target(proxy, target)
+    return target
 
 
 def resolve_error(factory: Any, exc: Exception) -> ProxyResolveError:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from fedproxy.proxy.background import submit_in_background
 from fedproxy.proxy.factory import Factory
-from fedproxy.proxy.proxy import Proxy, fill, is_resolved, resolve_error
+from fedproxy.proxy.proxy import Proxy, fetch_target, fill, is_resolved, resolve_error
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ def resolve(proxy: Proxy[T]) -> None:
     Raises:
         ProxyResolveError: it could not be had; ``__cause__`` says why. A later attempt may succeed.
     """
-    proxy.__fp_target__  # noqa: B018  reading the slot resolves
+    fetch_target(proxy)
 
 
 def extract(proxy: Proxy[T]) -> T:

@@ -12,8 +12,8 @@ from fedproxy.errors import FrameError
 from fedproxy.serialize import codecs
 from fedproxy.serialize.arrays import encode_array, is_plain_array
 from fedproxy.serialize.compress import Link, compress_segments
-from fedproxy.serialize.frame import COMPACT_LIMIT, Buffer, Frame, Segment, compact, decode, full
-from fedproxy.serialize.pickling import PROTOCOL, pickle_object
+from fedproxy.serialize.frame import COMPACT_LIMIT, Buffer, Frame, Segment, compact, compact_stream, decode, full, is_compact
+from fedproxy.serialize.pickling import PROTOCOL, pickle_object, unpickle
 from fedproxy.serialize.sign import sign, unsign
 
 PLAIN = frozenset({type(None), bool, int, float, complex, str})
@@ -103,6 +103,8 @@ def deserialize(buffer: Buffer, *, verify: bool = True, options: FrameOptions = 
         FrameError: truncated, corrupted, foreign, from another version, or a decompression bomb.
         SerializationError: what the frame holds cannot be loaded here.
     """
+    if type(buffer) is bytes and options.sign_key is None and is_compact(buffer):
+        return _load_compact(buffer)
     view = memoryview(buffer)
     if view.format != "B" or view.ndim != 1:
         view = view.cast("B")
@@ -112,6 +114,14 @@ def deserialize(buffer: Buffer, *, verify: bool = True, options: FrameOptions = 
         return codecs.decode(decoded.codec, decoded.stream, [])
     buffers = [_as_it_was(*pair) for pair in zip(decoded.buffers, decoded.read_only, strict=True)]
     return codecs.decode(decoded.codec, decoded.stream, buffers)
+
+
+def _load_compact(frame: bytes) -> Any:
+    """A small object that is whole in ``bytes``: no views."""
+    codec, stream = compact_stream(frame)
+    if codec == codecs.PICKLE:
+        return unpickle(stream, ())
+    return stream if codec == codecs.RAW_BYTES else codecs.decode(codec, memoryview(stream), [])
 
 
 def _as_it_was(view: memoryview, read_only: bool) -> Any:

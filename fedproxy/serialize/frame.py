@@ -87,6 +87,23 @@ def compact(codec: int, stream: bytes) -> Frame:
     return Frame([data], len(data), digest)
 
 
+def is_compact(frame: bytes) -> bool:
+    """Whether it begins as a small object does: other kinds of frames have a letter in the fourth place."""
+    return frame[:3] == COMPACT_MAGIC and frame[3:4] < b"A"
+
+
+def compact_stream(frame: bytes) -> tuple[int, bytes]:
+    """Codec and stream of a small object.
+
+    Raises:
+        FrameError: truncated or corrupted.
+    """
+    stream = frame[COMPACT_HEAD:]
+    if len(frame) < COMPACT_HEAD or xxh3_64_digest(stream, frame[3]) != frame[4:COMPACT_HEAD]:
+        raise FrameError("the object is corrupted or cut short", hint="its digest does not match; put it again")
+    return frame[3], stream
+
+
 def full(codec: int, segments: Sequence[Segment], *, digests: bool = True) -> Frame:
     """The frame of a large object.
 

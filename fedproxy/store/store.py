@@ -21,6 +21,7 @@ from fedproxy.proxy.proxy import fill, full_name, type_name
 from fedproxy.serialize import Frame, FrameOptions, deserialize, frame_digest, serialize
 from fedproxy.serialize.compact import deserialize_many, serialize_many
 from fedproxy.serialize.compress import Link, worth_compressing
+from fedproxy.serialize.frame import COMPACT_HEAD, is_compact
 from fedproxy.serialize.sign import ENVELOPE_BYTES, SIGNED_MAGIC
 from fedproxy.store.cache import FrameCache
 from fedproxy.store.connectors.base import Buffer, Connector, Parts, SupportsBatch, SupportsPacking, SupportsPlacing
@@ -387,6 +388,8 @@ def _flat(frame: Buffer) -> memoryview:
 
 
 def _stored_digest(frame: Buffer) -> bytes | None:
+    if type(frame) is bytes and is_compact(frame):
+        return frame[4:COMPACT_HEAD]
     head = memoryview(frame)[: 2 * ENVELOPE_BYTES]
     return frame_digest(head[ENVELOPE_BYTES:] if head[:4] == SIGNED_MAGIC else head)
 
