@@ -95,7 +95,7 @@ class Ledger:
     def stories(self) -> dict[int, Story]:
         """Everything that was written down, by key."""
         stories: defaultdict[int, Story] = defaultdict(Story)
-        for line in self._path.read_text().splitlines():
+        for line in self._path.read_text().split("\n")[:-1]:  # what another thread is just writing is not there yet
             entry = json.loads(line)
             _tell(stories[entry["key"]], entry)
         return dict(stories)

@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 VARIABLE = "FEDPROXY_TEST_SABOTAGE"
@@ -58,12 +59,12 @@ def die(what: str) -> None:
 
 
 def crash(place: str, when: str, count: int) -> None:
-    """Die before or after the call number ``count`` of a function or coroutine."""
+    """Die before or after the call number ``count`` of a function or coroutine; only once, however many processes are sabotaged."""
     left = [count]
 
     def due() -> bool:
         left[0] -= 1
-        return left[0] == 0
+        return left[0] == 0 and f"crash {place} {when}" not in Path(os.environ[FIRED]).read_text().splitlines()
 
     def make(plain: Callable[..., Any]) -> Callable[..., Any]:
         import inspect

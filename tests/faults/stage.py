@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -82,6 +83,13 @@ class Stage(Programs):
     def start_endpoint(self, name: str = "local", workers: int = 2, *, wait: bool = True) -> None:
         with self._lock:
             super().start_endpoint(name, workers, wait=wait)
+
+    def stop(self) -> None:
+        """End everything, also what stands still."""
+        for process in self.running.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+        super().stop()
 
     def fired(self, words: str = "") -> list[str]:
         """The marks that faults have left, those with ``words`` in them."""
@@ -163,7 +171,7 @@ class Witness:
         self._function = serialize_function(work)
         self._sleep_s = sleep_s
         direct = RestClient(address.url, token or address.token)
-        self.endpoint_id = str(direct.json("GET", f"/v1/endpoints/{endpoint}")["id"])
+        self.endpoint_id = str(wait_for(lambda: _endpoint_id(direct, endpoint), f"the id of endpoint {endpoint}"))
         direct.close()
         spec = m.Spec(self._function.hash, self.endpoint_id, "work", retries_on_loss=retries_on_loss)
         self._spec = encode_spec(spec)
@@ -370,6 +378,12 @@ class Witness:
 
     def close(self) -> None:
         self.rest.close()
+
+
+def _endpoint_id(rest: RestClient, name: str) -> str | None:
+    with suppress(errors.ServiceUnavailableError):  # the service may be killed at any moment
+        return str(rest.json("GET", f"/v1/endpoints/{name}")["id"])
+    return None
 
 
 class NotEndedError(AssertionError):

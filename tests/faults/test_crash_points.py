@@ -26,7 +26,7 @@ _H = "fedproxy.endpoint.holdings:Holdings."
 SERVICE = [
     ("fedproxy.service.ledger:Ledger.apply", "before", 60), ("fedproxy.service.ledger:Ledger.apply", "after", 60),
     ("fedproxy.service.commit:GroupCommit._finished", "before", 60), ("fedproxy.service.intake:Intake._insert", "after", 40),
-    ("fedproxy.service.routes.tasks:encode", "after", 60),
+    ("fedproxy.service.intake:Intake.submit", "after", 40),
 ]
 FORWARDER = [
     (_F + "_deliver", "before", 30), (_F + "_send_tasks", "after", 30), (_F + "_departed", "after", 30), (_F + "_results", "before", 60),
