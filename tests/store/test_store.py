@@ -4,6 +4,7 @@ import asyncio
 import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -200,16 +201,25 @@ class SlowConnector(MemoryConnector):
         return super().get(key)  # type: ignore[return-value]
 
 
-def test_four_threads_with_four_keys_wait_for_one_delay(namespace: str) -> None:
-    store = Store(SlowConnector(namespace))
+class MeetingConnector(MemoryConnector):
+    """No read ends before four are under way."""
+
+    in_memory = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.meeting = threading.Barrier(4)
+
+    def get(self, key: str) -> bytes | None:  # type: ignore[override]
+        self.meeting.wait(10)
+        return super().get(key)  # type: ignore[return-value]
+
+
+def test_four_threads_read_four_keys_at_once(namespace: str) -> None:
+    store = Store(MeetingConnector(namespace))
     refs = [store.put([index]) for index in range(4)]
-    start = time.perf_counter()
-    threads = [threading.Thread(target=store.get, args=(ref,)) for ref in refs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert time.perf_counter() - start < 0.15
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(store.get, refs)) == [[0], [1], [2], [3]]
     store.close(clear=True)
 
 
