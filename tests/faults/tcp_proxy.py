@@ -47,6 +47,7 @@ class TcpProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._open: set[socket.socket] = set()
+        self._silenced: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._closed = False
         self._resetting = False
@@ -82,7 +83,7 @@ class TcpProxy:
         due = 0.0
         with suppress(OSError):
             while data := source.recv(_CHUNK):
-                if self.weather.drop_up if up else self.weather.drop_down:
+                if source in self._silenced or (self.weather.drop_up if up else self.weather.drop_down):
                     self.dropped += len(data)
                     continue
                 due = max(due, time.monotonic() + self.weather.delay_s) + self._hold_up(len(data))
@@ -134,6 +135,12 @@ class TcpProxy:
                 # This wakes the thread that reads; a socket that lingers for no time is reset when that thread closes it.
                 end.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
         return len(ends) // 2
+
+    def silence(self) -> int:
+        """Make the connections of now half-open for good; new ones are not. Returns how many there were."""
+        with self._lock:
+            self._silenced |= self._open
+            return len(self._silenced) // 2
 
     def close(self) -> None:
         self._closed = True

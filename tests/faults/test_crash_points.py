@@ -29,7 +29,7 @@ SERVICE = [
     ("fedproxy.service.intake:Intake.submit", "after", 40),
 ]
 FORWARDER = [
-    (_F + "_deliver", "before", 30), (_F + "_send_tasks", "after", 30), (_F + "_departed", "after", 30), (_F + "_results", "before", 60),
+    (_F + "_deliver", "before", 30), (_F + "_departed", "before", 30), (_F + "_departed", "after", 30), (_F + "_results", "before", 60),
     (_F + "_results", "after", 60), (_F + "_acknowledge", "before", 60), (_F + "_acknowledge", "after", 60), (_F + "_received", "after", 6),
     (_F + "_hello", "after", 1), (_F + "pump", "after", 60),
 ]

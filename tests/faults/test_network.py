@@ -142,13 +142,12 @@ def test_a_client_finds_its_half_open_connections(between: Between) -> None:
     with Client(between.url, between.stage.address().token) as client, Executor("local", client=client) as executor:
         path = str(between.book.executions_path)
         assert executor.submit(work, path, 0).result(20) == value_of(0)
-        between.client.weather = Weather(drop_down=True)
-        futures = [executor.submit(work, path, number) for number in range(1, 100)]
-        some_ran(between.book, 50)
-        wait_for(lambda: between.client.dropped, "bytes to be dropped")
+        futures = [executor.submit(work, path, number, 0.02) for number in range(1, 100)]
+        some_ran(between.book, 10)
+        assert between.client.silence() >= 2, "no connection to silence"
+        some_ran(between.book, 100)
         _, waiting = concurrent.futures.wait(futures, timeout=1)
         assert waiting, "the silence was not one"
-        between.client.weather = Weather()  # the old connections are still dead to the client: they lost bytes
         assert [future.result(100) for future in futures] == [value_of(number) for number in range(1, 100)]
     assert max(between.book.executions().values()) == 1
 
