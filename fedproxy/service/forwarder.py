@@ -22,13 +22,13 @@ from fedproxy.protocol.retry import Again, Tries, after_attempt
 from fedproxy.protocol.states import TERMINAL, TaskState
 from fedproxy.service.core import Core
 from fedproxy.service.dependencies import Dependencies
+from fedproxy.service.outgoing import by_size, catalog_message, tasks_message
 from fedproxy.service.registry import Endpoint
 from fedproxy.service.rows import Ending, LiveTask
 from fedproxy.service.sessions import Session
 
 log = logging.getLogger(__name__)
 
-_MESSAGE_BYTES = 8 * 1024 * 1024
 _MESSAGE_TASKS = 2_000
 CHECK_S = 1.0
 
@@ -173,8 +173,8 @@ class Forwarder:
         self._core.commit.then(deliver)
 
     def _deliver(self, session: Session, tasks: list[LiveTask]) -> None:
-        for batch in _batches(tasks):
-            if session.peer is None or not self._send_tasks(session, batch):
+        for batch in by_size(tasks):
+            if session.peer is None or not self._send(session, tasks_message(self._core, session, batch)):
                 session.drop_connection()
                 self._requeue(batch)
                 for task in batch:
@@ -189,36 +189,6 @@ class Forwarder:
         cancelled = tuple(task.id for task in tasks if self._departing.pop(task.id, False))
         if cancelled:
             self._send(session, [encode(m.Cancel(cancelled))])
-
-    def _send_tasks(self, session: Session, tasks: list[LiveTask]) -> bool:
-        specs, functions, bodies = self._unknown_to(session, tasks)
-        items: list[m.Task] = []
-        payloads: list[Buffer] = []
-        for task in tasks:
-            own = task.payload or b""
-            results = self._core.ledger.results(task.needs) if task.needs else {}
-            items.append(m.Task(task.id, task.spec, task.attempt, len(own) + sum(map(len, results.values())),
-                                tuple((i, len(body)) for i, body in results.items())))
-            payloads += (own, *results.values())
-        settled, session.settled = tuple(session.settled), []
-        return self._send(session, [encode(m.Tasks(specs, functions, tuple(items), settled)), *bodies, *payloads])
-
-    def _unknown_to(self, session: Session, tasks: Iterable[LiveTask]) -> tuple[dict[bytes, bytes], tuple[m.Blob, ...], list[bytes]]:
-        specs: dict[bytes, bytes] = {}
-        blobs: list[m.Blob] = []
-        bodies: list[bytes] = []
-        for name in {task.spec for task in tasks} - session.known:
-            spec, encoded = self._core.catalog.spec(session.user, name), self._core.catalog.encoded_spec(session.user, name)
-            body = self._core.catalog.function(session.user, spec.function) if spec else None
-            if spec is None or encoded is None or body is None:
-                continue
-            specs[name] = encoded
-            session.known.add(name)
-            if spec.function not in session.known:
-                session.known.add(spec.function)
-                blobs.append(m.Blob(spec.function, len(body)))
-                bodies.append(body)
-        return specs, tuple(blobs), bodies
 
     def _requeue(self, tasks: Iterable[LiveTask]) -> None:
         tasks = list(tasks)
@@ -264,7 +234,7 @@ class Forwarder:
                 self._send(session, [encode(m.Heartbeat(message.sent))])
                 self.pump(endpoint_id)
             case m.Need():
-                self._send_catalog(session, message)
+                self._send(session, catalog_message(self._core, session, message))
             case m.Goodbye():
                 log.info("endpoint %s says goodbye: %s", endpoint.name, message.reason)
                 session.drop_connection()
@@ -319,12 +289,6 @@ class Forwarder:
             session.in_flight[i].acked = True
         self._core.commit.next.acked += fresh
         # No commit of its own: an acknowledgement only matters after a reboot of the endpoint's machine; it goes with the next commit.
-
-    def _send_catalog(self, session: Session, need: m.Need) -> None:
-        specs = {s: e for s in need.specs if (e := self._core.catalog.encoded_spec(session.user, s)) is not None}
-        functions = [(f, b) for f in need.functions if (b := self._core.catalog.function(session.user, f)) is not None]
-        blobs = tuple(m.Blob(f, len(b)) for f, b in functions)
-        self._send(session, [encode(m.Catalog(specs, blobs)), *(b for _, b in functions)])
 
     def _results(self, session: Session, message: m.Results, body: memoryview) -> None:
         if not all(outcome.state in TERMINAL for outcome in message.items):
@@ -457,16 +421,3 @@ class Forwarder:
             self._cancelled.add(task.seq)
             self._end_here(task, TaskState.CANCELLED, b"cancelled before it was sent to the endpoint")
 
-
-def _batches(tasks: list[LiveTask]) -> Iterable[list[LiveTask]]:
-    """Cut by bytes: one message stays small unless one task alone is large."""
-    batch: list[LiveTask] = []
-    size = 0
-    for task in tasks:
-        if batch and size + len(task.payload or b"") > _MESSAGE_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(task)
-        size += len(task.payload or b"")
-    if batch:
-        yield batch
