@@ -140,18 +140,23 @@ class Arena:
         return Segment(name, descriptor, capacity)
 
     def publish(self, segment: Segment, key: str, *, replace: bool) -> None:
-        """Give a written segment its key; readers see it from now on."""
+        """Give a written segment its key; readers see it from now on.
+
+        The key comes first, then the entry among the used: a segment with an entry and no key looks free to whoever collects.
+        """
         fcntl.flock(segment.descriptor, fcntl.LOCK_UN)
+        try:
+            self._link(segment.name, key, replace)
+        except OSError:
+            with self._lock:
+                if self._is_free(segment):
+                    self._release(segment)
+            raise
         with self._lock:
             old = self._used.pop(key, None)
             if old is not None:
                 self._used[f"\0{old.name}"] = old
             self._used[key] = segment
-        try:
-            self._link(segment.name, key, replace)
-        except OSError:
-            self.freed(key)
-            raise
 
     def _link(self, name: str, key: str, replace: bool) -> None:
         directory = self._directory
