@@ -90,7 +90,8 @@ class TcpProxy:
                 line.put((due, data))
         line.put((0.0, b""))
         writer.join()
-        self._hang_up(source, sink)
+        if source not in self._silenced or self._closed:  # nobody is told of an end either
+            self._hang_up(source, sink)
 
     def _write(self, line: queue.Queue[tuple[float, bytes]], sink: socket.socket) -> None:
         broken = False
@@ -148,3 +149,7 @@ class TcpProxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
+        with self._lock:
+            ends = self._open | self._silenced
+        for end in ends:
+            end.close()
