@@ -85,6 +85,12 @@ def test_the_demo_prints_its_table(tmp_path, text, env, nothing_left):
     assert "Word count equals the plain single-process count" in done.stdout
 
 
+def _interruptible() -> None:
+    """In the child: a test run in the background ignores these, and what it starts inherits that."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["service", "endpoints", "work"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -94,7 +100,7 @@ def test_an_interrupted_demo_leaves_nothing(
     reached = {"service": ".log", "endpoints": "endpoint.log", "work": "agent.json"}[when]
     process = subprocess.Popen(
         demo_command(tmp_path, text), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=_interruptible,
     )
     try:
         wait_until(lambda: list(temporary.glob(f"**/*{reached}")))
