@@ -15,6 +15,7 @@ import weakref
 from contextlib import suppress
 from typing import Any
 
+from fedproxy.config.lifetimes import TASK_DATA_TTL_S
 from fedproxy.errors import FedproxyError
 from fedproxy.proxy import Proxy
 from fedproxy.store import Ref, Store, ref_of
@@ -25,8 +26,6 @@ _unwanted: queue.SimpleQueue[Ref] = queue.SimpleQueue()
 _lock = threading.Lock()
 _sweeper: tuple[int, threading.Thread] | None = None
 _RENEW_S = 3600.0
-RESULT_TTL_S = 24 * 3600.0
-"""As workers put results; see `fedproxy.endpoint.results`."""
 
 
 class ResultFactory(RefFactory):
@@ -93,7 +92,7 @@ def _renew() -> None:
         with suppress(FedproxyError, OSError):
             connector = Store.from_url(factory.ref.store).connector
             if isinstance(connector, SupportsTouch):
-                connector.touch(factory.ref.key, RESULT_TTL_S)
+                connector.touch(factory.ref.key, TASK_DATA_TTL_S)
 
 
 def evict_all() -> None:

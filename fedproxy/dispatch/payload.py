@@ -7,14 +7,13 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from fedproxy.config.lifetimes import TASK_DATA_TTL_S
 from fedproxy.dispatch.future import TaskFuture
 from fedproxy.errors import PayloadTooLargeError
 from fedproxy.proxy import Proxy
 from fedproxy.serialize import Frame, serialize
 from fedproxy.store import Ref, Staged, Store
 from fedproxy.store.upstream import ResultOf
-
-INPUT_TTL_S = 24 * 3600.0
 
 
 @frozen
@@ -120,7 +119,7 @@ def _stage(args: tuple[Any, ...], kwargs: dict[str, Any], wanted: Callable[[obje
         frame = serialize(value)
         if wanted is None and frame.nbytes <= threshold_bytes:
             return value
-        ref = store.put_frame(frame, ttl=INPUT_TTL_S)
+        ref = store.put_frame(frame, ttl=TASK_DATA_TTL_S)
         refs.append(ref)
         return Staged(ref)
 

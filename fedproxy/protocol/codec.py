@@ -7,7 +7,7 @@ A peer one version behind is understood; unknown header fields are ignored, miss
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from mmap import mmap
 from typing import Any, TypeAlias
 
@@ -112,8 +112,3 @@ def split(body: memoryview, sizes: Iterable[int]) -> Iterator[memoryview]:
             raise ProtocolError(f"a body of {size} bytes at {start} does not fit in {len(body)}")
         yield body[start:end]
         start = end
-
-
-def join(parts: Sequence[Buffer]) -> Buffer:
-    """One buffer; a single part is passed through without a copy."""
-    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,21 +1,8 @@
-"""How much may be under way: decisions of flow control, as pure functions and small counters."""
+"""How much may be under way: decisions of flow control, as pure functions."""
 
 from __future__ import annotations
 
-from attrs import define, frozen
-
-
-@define
-class Credit:
-    """Tasks that an endpoint may hold at once, and how many it does."""
-
-    limit: int = 0
-    held: int = 0
-
-    @property
-    def room(self) -> int:
-        """How many more may be sent."""
-        return max(0, self.limit - self.held)
+from attrs import frozen
 
 
 @frozen
