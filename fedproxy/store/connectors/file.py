@@ -23,7 +23,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
 from fedproxy.errors import ConfigError, StoreClosedError, StoreUnavailableError
 from fedproxy.store.connectors import packs, waiting
@@ -111,19 +110,7 @@ class FileConnector:
 
     def get_batch(self, keys: Sequence[str]) -> list[Buffer | None]:
         """Each pack is read once."""
-        found: list[Buffer | None] = [None] * len(keys)
-        for base, (positions, indexes) in packs.by_pack(keys).items():
-            pack = None if base is None else self._pack(base)
-            if pack is None:
-                for position in positions:
-                    found[position] = self._load(keys[position])
-                continue
-            items = pack.get_many(indexes)
-            if len(items) == len(keys):
-                return cast("list[Buffer | None]", items)
-            for position, data in zip(positions, items, strict=True):
-                found[position] = data
-        return found
+        return packs.get_batch(keys, self._pack, self._load)
 
     def exists_batch(self, keys: Sequence[str]) -> list[bool]:
         """``exists`` for each."""

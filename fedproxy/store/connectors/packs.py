@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from fedproxy.errors import StoreUnavailableError
 from fedproxy.store.connectors.base import Buffer, Parts, new_key, parts_nbytes
@@ -165,3 +165,22 @@ def by_pack(keys: Sequence[str]) -> dict[str | None, tuple[list[int], list[int]]
         positions.append(position)
         indexes.append(0 if place is None else place[1])
     return groups
+
+
+def get_batch(
+    keys: Sequence[str], pack_of: Callable[[str], Pack | None], load: Callable[[str], Buffer | None]
+) -> list[Buffer | None]:
+    """The objects under ``keys``: each pack is opened once by ``pack_of``; what lies in none is read by ``load``."""
+    found: list[Buffer | None] = [None] * len(keys)
+    for base, (positions, indexes) in by_pack(keys).items():
+        pack = None if base is None else pack_of(base)
+        if pack is None:
+            for position in positions:
+                found[position] = load(keys[position])
+            continue
+        items = pack.get_many(indexes)
+        if len(items) == len(keys):
+            return cast("list[Buffer | None]", items)
+        for position, data in zip(positions, items, strict=True):
+            found[position] = data
+    return found

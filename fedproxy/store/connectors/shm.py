@@ -20,7 +20,6 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
 from fedproxy.config.home import host_id
 from fedproxy.errors import ConfigError, StoreClosedError, StoreUnavailableError
@@ -128,19 +127,7 @@ class ShmConnector:
 
     def get_batch(self, keys: Sequence[str]) -> list[Buffer | None]:
         """Each pack is mapped once."""
-        found: list[Buffer | None] = [None] * len(keys)
-        for base, (positions, indexes) in packs.by_pack(keys).items():
-            pack = None if base is None else self._pack(base)
-            if pack is None:
-                for position in positions:
-                    found[position] = self._load(keys[position])
-                continue
-            items = pack.get_many(indexes)
-            if len(items) == len(keys):
-                return cast("list[Buffer | None]", items)
-            for position, data in zip(positions, items, strict=True):
-                found[position] = data
-        return found
+        return packs.get_batch(keys, self._pack, self._load)
 
     def exists_batch(self, keys: Sequence[str]) -> list[bool]:
         """``exists`` for each."""
