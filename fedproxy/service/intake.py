@@ -64,7 +64,7 @@ class Intake:
         stats = self._core.stats.of(user)
         stats.bytes_in += sum(sizes)
         stats.tasks_accepted += len(tasks) - len(duplicates)
-        offline = {task.endpoint for task in tasks if not self._forwarder.online(task.endpoint)}
+        offline = {task.endpoint for task in tasks if not self._forwarder.sessions.online(task.endpoint)}
         return m.SubmitAck(tuple(rejected + conflicts), same_as, tuple(sorted(offline)))
 
     def _register(self, user: str, submit: m.Submit, parts: list[bytes]) -> None:
@@ -89,7 +89,7 @@ class Intake:
                 seq=self._core.seq, id=TaskId(item.id), user=user, group=submit.group, spec=item.spec, endpoint=spec.endpoint,
                 state=TaskState.QUEUED, created=item.created, accepted=now, size=item.size, key=item.key, digest=digest, payload=payload,
                 needs=item.needs)
-            self._forwarder.admit(task)
+            self._forwarder.outbound.admit(task)
             tasks.append(task)
         return tasks, rejected
 
@@ -104,7 +104,7 @@ class Intake:
         endpoint = self._core.registry.get(spec.endpoint)
         if endpoint is None or endpoint.user != user:
             return m.Rejected(item.id, "UnknownEndpointError", f"no endpoint {spec.endpoint!r}")
-        if spec.on_offline == "fail" and not self._forwarder.online(spec.endpoint):
+        if spec.on_offline == "fail" and not self._forwarder.sessions.online(spec.endpoint):
             return m.Rejected(item.id, "EndpointOfflineError", f"endpoint {endpoint.name!r} is offline")
         return None
 
@@ -116,7 +116,7 @@ class Intake:
             fresh = [] if refused else [task for task in tasks if task.seq not in outcome]  # type: ignore[operator]
             for task in tasks if refused or outcome else ():
                 if refused or task.seq in outcome:  # type: ignore[operator]
-                    self._forwarder.unadmit(task)
+                    self._forwarder.outbound.unadmit(task)
             self._forwarder.inserted(fresh)
             if done.done():
                 return

@@ -107,7 +107,7 @@ async def _serve(config: ServiceConfig) -> None:
     hub = Hub(keys, core.registry.who, on_message, options)
     try:
         zmq_port = _bind_hub(hub, config)
-        forwarder.attach(hub)
+        forwarder.sessions.attach(hub)
         address = f"tcp://{config.host}:{zmq_port}"
         app = create_app(core, forwarder, zmq_address=address, server_key=keys.public.decode())
         await _run(app, listener, core, forwarder, config, zmq_port)

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
 from attrs import define, field
 
+from fedproxy.protocol.codec import Buffer
 from fedproxy.protocol.ids import TaskId
 from fedproxy.protocol.messages import Heartbeat
 from fedproxy.protocol.reconcile import JournalState
+from fedproxy.service.registry import Registry
 from fedproxy.service.rows import LiveTask
 
 
-@define
+class Link(Protocol):
+    """The connections to endpoints."""
+
+    def send(self, peer: bytes, parts: Sequence[Buffer]) -> bool:
+        """Hand a message to a peer's connection; False where there is none."""
+
+
+@define(eq=False)
 class Session:
     """One endpoint: its connection, if it has one, and the tasks that it was sent. Times are monotonic seconds."""
 
@@ -47,3 +60,46 @@ class Session:
         self.peer = None
         self.known.clear()
         self.settled.clear()  # whatever it still holds when it comes back is told again
+
+
+class Sessions:
+    """One session for each endpoint that has ever connected or been sent a task, and the socket to all of them."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._link: Link | None = None
+        self._sessions: dict[str, Session] = {}
+
+    def attach(self, link: Link) -> None:
+        """Give it the socket to send through."""
+        self._link = link
+
+    def get(self, endpoint_id: str) -> Session | None:
+        """The endpoint's session, if it has one."""
+        return self._sessions.get(endpoint_id)
+
+    def of(self, endpoint_id: str, user: str) -> Session:
+        """The endpoint's session; a disconnected one if it has none yet."""
+        session = self._sessions.get(endpoint_id)
+        if session is None:
+            session = self._sessions[endpoint_id] = Session(endpoint_id, user, time.monotonic())
+            endpoint = self._registry.get(endpoint_id)
+            if endpoint is not None and endpoint.journal is not None:
+                session.journal = JournalState(endpoint.journal, endpoint.boot or "")
+        return session
+
+    def online(self, endpoint_id: str) -> bool:
+        """Whether the endpoint's agent is connected."""
+        session = self._sessions.get(endpoint_id)
+        return session is not None and session.online
+
+    def send(self, session: Session, parts: Sequence[Buffer]) -> bool:
+        """Hand a message to the endpoint's connection; False where there is none."""
+        return session.peer is not None and self.send_to(session.peer, parts)
+
+    def send_to(self, peer: bytes, parts: Sequence[Buffer]) -> bool:
+        """Hand a message to a connection that may have no session."""
+        return self._link is not None and self._link.send(peer, parts)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._sessions.values())

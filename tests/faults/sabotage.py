@@ -245,7 +245,7 @@ def acks_again(delay_s: float) -> None:
             return plain(self, session, parts)
         return send
 
-    _wrap("fedproxy.service.forwarder:Forwarder._send", make)
+    _wrap("fedproxy.service.sessions:Sessions.send", make)
 
 
 def lose_acks(share: float, seed: int) -> None:
@@ -263,7 +263,7 @@ def lose_acks(share: float, seed: int) -> None:
             return plain(self, session, parts)
         return send
 
-    _wrap("fedproxy.service.forwarder:Forwarder._send", make)
+    _wrap("fedproxy.service.sessions:Sessions.send", make)
 
 
 def limit_files(count: int, *, soft_only: bool = False) -> None:
@@ -298,11 +298,11 @@ def show_tables() -> None:
 
     def tables(request: Any) -> JSONResponse:
         core, forwarder = request.app.state.core, request.app.state.forwarder
-        sessions = forwarder.sessions.values()
+        sessions = list(forwarder.sessions)
         queues = core.queues
         return JSONResponse({
             "queues": sum(queues.length(s.endpoint) for s in sessions), "in flight": sum(len(s.in_flight) for s in sessions),
-            "reserved": sum(s.reserved for s in sessions), "ending": len(forwarder._ending), "departing": len(forwarder._departing),
+            "reserved": sum(s.reserved for s in sessions), "ending": len(forwarder.endings.under_way), "departing": len(forwarder.outbound.departing),
             "live rows": core.ledger.rows("SELECT count(*) FROM tasks WHERE state < 10")[0][0]})
 
     async def show(request: Any) -> JSONResponse:
@@ -377,7 +377,7 @@ def drop_fencing() -> None:
     def make(plain: Callable[..., Any]) -> Callable[..., Any]:
         def results(self: Forwarder, session: Any, message: Any, body: memoryview) -> None:
             for outcome, part in zip(message.items, split(body, (o.size for o in message.items)), strict=True):
-                if outcome.id not in session.in_flight and outcome.id not in self._ending:
+                if outcome.id not in session.in_flight and outcome.id not in self.endings.under_way:
                     fired("late result believed")
                     row = (outcome.state, bytes(part), outcome.id)
 

@@ -21,6 +21,7 @@ from tests.programs import wait_for
 TASKS = 240
 
 _F = "fedproxy.service.forwarder:Forwarder."
+_O = "fedproxy.service.outbound:Outbound."
 _A = "fedproxy.endpoint.agent:Agent."
 _H = "fedproxy.endpoint.holdings:Holdings."
 SERVICE = [
@@ -29,9 +30,9 @@ SERVICE = [
     ("fedproxy.service.intake:Intake.submit", "after", 40),
 ]
 FORWARDER = [
-    (_F + "_deliver", "before", 30), (_F + "_departed", "before", 30), (_F + "_departed", "after", 30), (_F + "_results", "before", 60),
+    (_O + "deliver", "before", 30), (_O + "_departed", "before", 30), (_O + "_departed", "after", 30), (_F + "_results", "before", 60),
     (_F + "_results", "after", 60), (_F + "_acknowledge", "before", 60), (_F + "_acknowledge", "after", 60), (_F + "_received", "after", 6),
-    (_F + "_hello", "after", 1), (_F + "pump", "after", 60),
+    (_F + "_hello", "after", 1), (_O + "pump", "after", 60),
 ]
 AGENT = [
     (_A + "_take_tasks", "before", 30), (_H + "accept", "after", 30), (_H + "hand", "before", 40), (_H + "hand", "after", 40),

@@ -73,7 +73,7 @@ async def delete(request: Request) -> Response:
     """DELETE an endpoint that is not connected."""
     core, user = core_of(request), user_of(request)
     endpoint = core.registry.find(user, request.path_params["name_or_id"])
-    if forwarder_of(request).online(endpoint.id):
+    if forwarder_of(request).sessions.online(endpoint.id):
         raise EndpointInUseError(f"endpoint {endpoint.name!r} is online", hint="stop it first: `fedproxy endpoint stop`")
     core.registry.delete(endpoint)
     await core.commit.flush()

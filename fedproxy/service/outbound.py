@@ -1,0 +1,129 @@
+"""Tasks on their way to endpoints: what goes out is durable first (state SENT)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fedproxy.protocol import messages as m
+from fedproxy.protocol.codec import encode
+from fedproxy.protocol.ids import TaskId
+from fedproxy.protocol.states import TaskState
+from fedproxy.service.core import Core
+from fedproxy.service.outgoing import by_size, tasks_message
+from fedproxy.service.rows import LiveTask
+from fedproxy.service.sessions import Session, Sessions
+
+_MESSAGE_TASKS = 2_000
+
+
+class Outbound:
+    """One for the service: from the queues to the connections, and back where a connection is gone."""
+
+    def __init__(self, core: Core, sessions: Sessions) -> None:
+        self._core, self._sessions = core, sessions
+        self.departing: dict[TaskId, bool] = {}
+        """Tasks marked SENT whose commit is under way → whether they are to be cancelled right behind."""
+        self.cancelled: set[int] = set()
+        """Places that may still stand in a queue."""
+
+    def admit(self, task: LiveTask) -> None:
+        """A task that is about to be inserted: mark it SENT in the same commit if the endpoint can take it now."""
+        session = self._sessions.get(task.endpoint)
+        if task.needs:
+            task.state = TaskState.WAITING
+        elif session is not None and session.room > 0 and not self._core.queues.length(task.endpoint):
+            task.state = TaskState.SENT
+            session.reserved += 1
+            self.departing[task.id] = False
+
+    def unadmit(self, task: LiveTask) -> None:
+        """The insert did not happen."""
+        if task.state is TaskState.SENT:
+            self._session(task).reserved -= 1
+            self.departing.pop(task.id, None)
+
+    def inserted(self, tasks: list[LiveTask]) -> None:
+        """These are durable: send those marked so, queue the others."""
+        ready: dict[str, list[LiveTask]] = {}
+        for task in tasks:
+            if task.state is TaskState.SENT:
+                ready.setdefault(task.endpoint, []).append(task)
+            elif task.state is TaskState.QUEUED:
+                self._core.queues.append(task)
+        for batch in ready.values():
+            session = self._session(batch[0])
+            session.reserved -= len(batch)
+            self.deliver(session, batch)
+        for endpoint in {task.endpoint for task in tasks if task.state is TaskState.QUEUED}:
+            self.pump(endpoint)
+
+    def pump(self, endpoint_id: str) -> None:
+        """Send as much of the endpoint's queue as it takes."""
+        session = self._sessions.get(endpoint_id)
+        if session is None or not session.room or not self._core.queues.length(endpoint_id):
+            return
+        ready, on_disk = self._core.queues.take(endpoint_id, min(session.room, _MESSAGE_TASKS))
+        if on_disk:
+            loaded = [t for t in self._core.ledger.load(on_disk, payloads=True) if t.state is TaskState.QUEUED]
+            ready = sorted([*ready, *loaded], key=lambda t: t.seq)
+        if self.cancelled:
+            gone = {t.seq for t in ready if t.seq in self.cancelled} | (self.cancelled & set(on_disk))
+            self.cancelled -= gone
+            ready = [t for t in ready if t.seq not in gone]
+        if not ready:
+            self.pump(endpoint_id)
+            return
+        session.reserved += len(ready)
+        for task in ready:
+            task.state = TaskState.SENT
+            self.departing[task.id] = False
+        self._core.commit.next.sent += ready
+
+        def deliver() -> None:
+            session.reserved -= len(ready)
+            self.deliver(session, ready)
+            self.pump(endpoint_id)
+
+        self._core.commit.then(deliver)
+
+    def deliver(self, session: Session, tasks: list[LiveTask]) -> None:
+        """Send tasks that are marked SENT; without a connection they are queued again."""
+        for batch in by_size(tasks):
+            if session.peer is None or not self._sessions.send(session, tasks_message(self._core, session, batch)):
+                session.drop_connection()
+                self.requeue(batch)
+                for task in batch:
+                    self.departing.pop(task.id, None)
+            else:
+                self._departed(session, batch)
+
+    def _departed(self, session: Session, tasks: list[LiveTask]) -> None:
+        for task in tasks:
+            task.payload = None
+            session.in_flight[task.id] = task
+        cancelled = tuple(task.id for task in tasks if self.departing.pop(task.id, False))
+        if cancelled:
+            self._sessions.send(session, [encode(m.Cancel(cancelled))])
+
+    def requeue(self, tasks: Iterable[LiveTask]) -> None:
+        """Put tasks first in their queues, once that is durable."""
+        tasks = list(tasks)
+        for task in tasks:
+            task.state = TaskState.QUEUED
+        self._core.commit.next.requeued += tasks
+
+        def put_back() -> None:
+            for task in reversed(tasks):
+                self._core.queues.put_back(task)
+            for endpoint in {task.endpoint for task in tasks}:
+                self.pump(endpoint)
+
+        self._core.commit.then(put_back)
+
+    def release(self, task: LiveTask) -> None:
+        """All that the task needs is there."""
+        task.payload = None
+        self.requeue([task])
+
+    def _session(self, task: LiveTask) -> Session:
+        return self._sessions.of(task.endpoint, task.user)
