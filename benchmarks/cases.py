@@ -60,6 +60,12 @@ class Benchmark:
     measure: Callable[[Case, object], Sample]
     backends: Callable[[], AbstractContextManager[Mapping[str, str]]] = no_backends
     """Servers that the systems share; gives environment variables that say where they are."""
+    lasting: Callable[[float], Sequence[Case]] | None = None
+    """Cases of a benchmark that goes on for as many minutes as it is given."""
+
+    def chosen(self, *, quick: bool, minutes: float | None) -> Sequence[Case]:
+        """The cases of a run."""
+        return self.lasting(minutes) if self.lasting is not None and minutes else self.cases(quick)
 
 
 def root_of(system: str) -> str:

@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("names", nargs="+", metavar="NAME", choices=[*NAMES, "all"], help=f"{', '.join(NAMES)}, or all")
     found.add_argument("--peers", type=peers_of, help=f"of {','.join(PEERS)}, or all (the default), or none")
     found.add_argument("--quick", action="store_true", help="fewer and smaller: under a minute each on 2 cores")
+    found.add_argument("--minutes", type=float, metavar="N", help="how long soak goes on (60)")
     found.add_argument("--json", action="store_true", help="one JSON object per row on standard output")
     found.add_argument("--out", type=Path, metavar="FILE", help="write the JSON rows to FILE as well")
     return found
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     """Run; 0 when fedproxy gave its figures in every benchmark that was asked for, else 1."""
     arguments = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    options = Options(quick=arguments.quick, peers=arguments.peers, progress=_say)
+    options = Options(quick=arguments.quick, peers=arguments.peers, minutes=arguments.minutes, progress=_say)
     names = NAMES if "all" in arguments.names else tuple(dict.fromkeys(arguments.names))
     with ExitStack() as stack:
         out = stack.enter_context(arguments.out.open("w")) if arguments.out else None

@@ -45,7 +45,7 @@ class Run:
             self._benchmark.backends() as environment,
             self._systems.opened(self._module, wanted, Path(directory), environment),
         ):
-            cases = self._benchmark.cases(self._options.quick)
+            cases = self._benchmark.chosen(quick=self._options.quick, minutes=self._options.minutes)
             for done, case in enumerate(cases):
                 yield from self._case(case, share_of=len(cases) - done)
 

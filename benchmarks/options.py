@@ -36,6 +36,8 @@ class Options:
     quick: bool = False
     peers: frozenset[str] | None = None
     workers: int = 2
+    minutes: float | None = None
+    """How long benchmarks go on that go on for a time."""
     progress: Callable[[str], None] = field(default=lambda _: None)
 
     def wants(self, system: str) -> bool:

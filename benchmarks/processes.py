@@ -10,7 +10,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,6 +66,30 @@ def _processes() -> Iterator[tuple[int, list[str]]]:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 if fields[_STATE] not in "ZX":
                     yield int(entry.name), fields
+
+
+def children(parents: Iterable[int]) -> list[int]:
+    """Processes whose parent is one of these."""
+    wanted = {str(pid) for pid in parents}
+    return sorted(pid for pid, stat in _processes() if stat[_PARENT] in wanted)
+
+
+def descriptors(pids: Iterable[int]) -> int:
+    """Open descriptors of ``pids`` together."""
+    return _entries(pids, "fd")
+
+
+def threads(pids: Iterable[int]) -> int:
+    """Threads of ``pids`` together."""
+    return _entries(pids, "task")
+
+
+def _entries(pids: Iterable[int], folder: str) -> int:
+    total = 0
+    for pid in pids:
+        with suppress(OSError):  # it ended meanwhile
+            total += len(os.listdir(PROC / str(pid) / folder))
+    return total
 
 
 def _carries(pid: int, mark: str) -> bool:

@@ -46,10 +46,10 @@ def program(*arguments: str, ready: Path) -> Iterator[None]:
             process.wait()
 
 
-def endpoint_config(workers: int) -> EndpointConfig:
+def endpoint_config(workers: int, name: str = ENDPOINT) -> EndpointConfig:
     """An endpoint of a site of its own: nobody else's objects share its stores."""
     site = f"bench-{hashlib.sha256(os.environ['FEDPROXY_HOME'].encode()).hexdigest()[:12]}"
-    return EndpointConfig(name=ENDPOINT, site=site, engine=LocalEngine(max_workers=workers))
+    return EndpointConfig(name=name, site=site, engine=LocalEngine(max_workers=workers))
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def session(host: Host) -> Iterator[Executor]:
         yield executor
 
 
-def main(kind: str, *workers: str) -> None:
+def main(kind: str, workers: str = "", name: str = ENDPOINT) -> None:
     """Be the service, or the endpoint; until TERM."""
     if kind == "service":
         from fedproxy.service.server import serve
@@ -84,7 +84,7 @@ def main(kind: str, *workers: str) -> None:
     else:
         from fedproxy.endpoint.agent import run
 
-        run(endpoint_config(int(workers[0])))
+        run(endpoint_config(int(workers), name))
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class Connection:
                 thread.join(timeout_s)
 
     def _start(self) -> None:
-        for target, name in ((self._outbox.run, "fedproxy-send"), (self._receive_forever, "fedproxy-receive")):
+        for target, name in ((self._outbox.run, "fedproxy-send"), (self._receive, "fedproxy-receive")):
             thread = threading.Thread(target=target, name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -171,6 +171,12 @@ class Connection:
         return self._futures.pop(task_id, None)
 
     # ------------------------------------------------------------ receiving
+
+    def _receive(self) -> None:
+        try:
+            self._receive_forever()
+        finally:
+            self._rest.release()
 
     def _receive_forever(self) -> None:
         delay = _RETRY_FROM_S

@@ -118,6 +118,7 @@ class Outbox:
                 self._guarded(batch, self._deliver)
             with self._changed:
                 self._state = _Line.IDLE
+        self._line.close()
 
     def _take_line(self) -> list[Call]:
         """Make the line ours; returns what a caller has sent on it and nobody has heard an answer to."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -32,7 +33,8 @@ class RestClient:
         self._token = token
         self._timeout_s = timeout_s
         self._local = threading.local()
-        self._open: list[requests.Session | FastPost] = []
+        self._open: weakref.WeakSet[requests.Session | FastPost] = weakref.WeakSet()
+        """What `close` has to close. A thread's session goes with the thread, or with `release`."""
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -56,7 +58,7 @@ class RestClient:
         fast = FastPost(self.url, self._token, BINARY) if usable(self.url) else None
         if fast is not None:
             with self._lock:
-                self._open.append(fast)
+                self._open.add(fast)
         return Line(self, path, fast, self._timeout_s)
 
     def stream(self, path: str, *, silence_s: float) -> Iterator[bytes]:
@@ -73,9 +75,16 @@ class RestClient:
     def close(self) -> None:
         """Close every connection. Idempotent."""
         with self._lock:
-            opened, self._open = self._open, []
+            opened = list(self._open)
+            self._open.clear()
         for connection in opened:
             connection.close()
+
+    def release(self) -> None:
+        """Close the calling thread's connection: it will not be needed again. Idempotent."""
+        session: requests.Session | None = self._local.__dict__.pop("session", None)
+        if session is not None:
+            session.close()
 
     def _request(self, method: str, path: str, timeout_s: float | None, **options: Any) -> requests.Response:
         try:
@@ -99,7 +108,7 @@ class RestClient:
             session.mount("https://", HTTPAdapter(pool_connections=1, pool_maxsize=4))
             self._local.session = session
             with self._lock:
-                self._open.append(session)
+                self._open.add(session)
         return session
 
     @staticmethod
@@ -136,6 +145,11 @@ class Line:
         if fast is None:
             return self._client.binary("POST", self._path, body)
         return self._checked(lambda: fast.post(self._path, body, self._timeout_s))
+
+    def close(self) -> None:
+        """Close the connection. Idempotent; a later request opens another."""
+        if self._fast is not None:
+            self._fast.close()
 
     def _checked(self, answer: Callable[[], tuple[int, bytes]]) -> bytes:
         try:
