@@ -349,3 +349,12 @@ def test_walltime_really_stops_a_task_and_its_children(client: Client, tmp_path)
     assert executor.submit(add, 1, 1).result(20) == 2
     with pytest.raises(ConfigError, match="walltime_s"):
         Executor("local", client=client, walltime_s=-1)
+
+
+def test_executors_that_share_a_client_leave_no_connection_behind(client):
+    opened = []
+    for number in range(5):
+        with Executor("local", client=client) as executor:
+            assert executor.submit(abs, -number).result(30) == number
+        opened.append(len(os.listdir("/proc/self/fd")))
+    assert opened[-1] <= opened[0]
