@@ -11,11 +11,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from fedproxy.config.endpoint import EndpointConfig
+from fedproxy.config.endpoint import ENGINES, EndpointConfig
+from fedproxy.config.engines import check_engine
 from fedproxy.config.home import endpoint_dir, home, private_dir, service_dir, write_private
 from fedproxy.config.located import KeyPath, read_located
 from fedproxy.config.service import ServiceConfig
-from fedproxy.config.settle import Settled, Sources, settle
+from fedproxy.config.settle import Settled, Sources, peek, settle
 from fedproxy.errors import ConfigError
 
 CONFIG_FILE = "config.yaml"
@@ -24,6 +25,10 @@ ENDPOINT_ALIASES: Mapping[KeyPath, KeyPath] = {
     ("heartbeat_period",): ("heartbeat", "period_s"),
     ("heartbeat_threshold",): ("heartbeat", "grace"),
     ("engine", "max_workers_per_node"): ("engine", "max_workers"),
+    ("engine", "class"): ("engine", "factory"),
+    ("engine", "max_idletime"): ("engine", "scaling", "idle_s"),
+    ("engine", "job_status_kwargs", "max_idletime"): ("engine", "scaling", "idle_s"),
+    ("engine", "job_status_kwargs", "strategy_period"): ("engine", "scaling", "period_s"),
 }
 
 ENDPOINT_TEMPLATE = """\
@@ -73,13 +78,11 @@ def load_endpoint(
         flags=flags or {}, env=os.environ if env is None else env, prefix="FEDPROXY_ENDPOINT_",
         file=read_located(path), aliases=ENDPOINT_ALIASES,
     )
-    settled = settle(EndpointConfig, sources, fixed={"name": name})
-    engine = settled.value.engine
-    if engine.type != "local":
-        where = settled.origins[("engine", "type")]
-        raise ConfigError(f"{where}: engine.type: unknown engine {engine.type!r}", hint="known engines: local")
-    if engine.max_workers < 1:
-        raise ConfigError(f"{settled.origins[('engine', 'max_workers')]}: engine.max_workers: at least 1 is needed")
+    kind, where = peek(("engine", "type"), sources) or ("local", "")
+    if kind not in ENGINES:
+        raise ConfigError(f"{where}: engine.type: unknown engine {kind!r}", hint=f"known engines: {', '.join(ENGINES)}")
+    settled = settle(EndpointConfig, sources, fixed={"name": name}, variants={("engine",): ENGINES[str(kind)]})
+    check_engine(settled)
     return settled
 
 

@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 DEFAULT = "default"
 
+_OPEN = (Mapping[str, object], str | Mapping[str, object])
+"""Leaves whose keys somebody else defines: what the file says below them is taken as it is, with its lines."""
+
 
 @attrs.frozen
 class Sources:
@@ -50,24 +53,40 @@ class Settled(Generic[T]):
     value: T
     origins: Mapping[KeyPath, str]
 
+    def where(self, key: KeyPath) -> str:
+        """Where a key, or the nearest one above it, was set."""
+        while len(key) > 1 and key not in self.origins:
+            key = key[:-1]
+        return self.origins.get(key, DEFAULT)
 
-def settle(kind: type[T], sources: Sources, *, fixed: Mapping[str, object] | None = None) -> Settled[T]:
-    """Build ``kind`` from the sources. ``fixed`` fields are given by the caller and may not be set elsewhere.
+
+def peek(key: KeyPath, sources: Sources) -> tuple[object, str] | None:
+    """One value and its origin before anything else is settled: what decides which keys there are."""
+    file = sources.file
+    found = {key: (file.leaves[key], file.where(key))} if file is not None and key in file.leaves else {}
+    return _find(key, str, sources, found)
+
+
+def settle(
+    kind: type[T], sources: Sources, *, fixed: Mapping[str, object] | None = None, variants: Mapping[KeyPath, type] | None = None
+) -> Settled[T]:
+    """Build ``kind`` from the sources. ``fixed`` fields are given by the caller and may not be set elsewhere; ``variants`` says which
+    class a field is of, where several are possible.
 
     Raises:
         ConfigError: an unknown key, or a value of the wrong type; names the file and line, the variable or the flag.
     """
-    fixed = fixed or {}
-    known = {key: leaf for key, leaf in _leaves(kind) if key[0] not in fixed}
-    file = _by_real_name(sources, known)
+    fixed, variants = fixed or {}, variants or {}
+    known = {key: leaf for key, leaf in _leaves(kind, variants) if key[0] not in fixed}
     values: dict[KeyPath, object] = {}
     origins: dict[KeyPath, str] = {}
+    file = _by_real_name(sources, known, origins)
     for key, leaf in known.items():
         found = _find(key, leaf, sources, file)
         origins[key] = found[1] if found else DEFAULT
         if found:
             values[key] = _structure(key, leaf, *found)
-    return Settled(_build(kind, (), values, origins, fixed), origins)
+    return Settled(_build(kind, (), values, origins, fixed, variants), origins)
 
 
 def _find(
@@ -81,8 +100,8 @@ def _find(
     return file.get(key)
 
 
-def _by_real_name(sources: Sources, known: Mapping[KeyPath, object]) -> dict[KeyPath, tuple[object, str]]:
-    """The file's leaves under their real names; refuses what nobody would read."""
+def _by_real_name(sources: Sources, known: Mapping[KeyPath, object], origins: dict[KeyPath, str]) -> dict[KeyPath, tuple[object, str]]:
+    """The file's leaves under their real names; refuses what nobody would read. ``origins`` learns what stands below an open leaf."""
     found: dict[KeyPath, tuple[object, str]] = {}
     if sources.file is None:
         return found
@@ -90,6 +109,12 @@ def _by_real_name(sources: Sources, known: Mapping[KeyPath, object]) -> dict[Key
     for written, value in sources.file.leaves.items():
         key = sources.aliases.get(written, written)
         where = sources.file.where(written)
+        opened = next((key[:size] for size in range(1, len(key)) if known.get(key[:size]) in _OPEN), None)
+        if opened is not None:
+            tree, _ = found.setdefault(opened, ({}, sources.file.where(opened)))
+            _plant(tree, key[len(opened):], value)
+            origins[key] = where
+            continue
         if key in groups and value is None:
             continue  # `engine:` with nothing below it
         if key in groups:
@@ -102,6 +127,13 @@ def _by_real_name(sources: Sources, known: Mapping[KeyPath, object]) -> dict[Key
     return found
 
 
+def _plant(tree: Any, key: KeyPath, value: object) -> None:
+    *above, last = key
+    for name in above:
+        tree = tree.setdefault(name, {})
+    tree[last] = value
+
+
 def _did_you_mean(key: KeyPath, known: Mapping[KeyPath, object], sources: Sources) -> str:
     names = sorted({".".join(each) for each in (*known, *sources.aliases)})
     elsewhere = [name for name in names if name.endswith(f".{key[-1]}")]
@@ -109,28 +141,30 @@ def _did_you_mean(key: KeyPath, known: Mapping[KeyPath, object], sources: Source
     return f"did you mean {close[0]}?" if close else f"known keys: {', '.join(names)}"
 
 
-def _leaves(kind: type, above: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
+def _leaves(kind: type, variants: Mapping[KeyPath, type], above: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
     hints = typing.get_type_hints(kind)
     for field in attrs.fields(kind):
-        key, leaf = (*above, field.name), hints[field.name]
+        key = (*above, field.name)
+        leaf = variants.get(key, hints[field.name])
         if isinstance(leaf, type) and attrs.has(leaf):
-            yield from _leaves(leaf, key)
+            yield from _leaves(leaf, variants, key)
         else:
             yield key, leaf
 
 
 def _build(
     kind: type[T], above: KeyPath, values: Mapping[KeyPath, object], origins: Mapping[KeyPath, str],
-    fixed: Mapping[str, object],
+    fixed: Mapping[str, object], variants: Mapping[KeyPath, type],
 ) -> T:
     hints = typing.get_type_hints(kind)
     given: dict[str, object] = dict(fixed)
     for field in attrs.fields(kind):  # type: ignore[arg-type]
-        key, leaf = (*above, field.name), hints[field.name]
+        key = (*above, field.name)
+        leaf = variants.get(key, hints[field.name])
         if field.name in given:
             continue
         if isinstance(leaf, type) and attrs.has(leaf):
-            given[field.name] = _build(leaf, key, values, origins, {})
+            given[field.name] = _build(leaf, key, values, origins, {}, variants)
         elif key in values:
             given[field.name] = values[key]
     try:
@@ -153,14 +187,14 @@ def _structure(key: KeyPath, leaf: object, value: object, origin: str) -> object
     try:
         return _CONVERTER.structure(value, leaf)  # type: ignore[arg-type]
     except (TypeError, ValueError, cattrs.BaseValidationError) as exc:
-        wanted = _WANTED.get(leaf, "a list of texts" if typing.get_origin(leaf) is tuple else str(leaf))
+        wanted = "keys below it" if leaf in _OPEN else _WANTED.get(leaf, "a list of texts" if typing.get_origin(leaf) is tuple else str(leaf))
         hint = "put it in quotes" if leaf is str and isinstance(value, int | float) else None
         got = repr(value) if isinstance(value, bool | int | float | str) else f"a {type(value).__name__}"
         raise ConfigError(f"{origin}: {'.'.join(key)}: expected {wanted}, got {got}", hint=hint) from exc
 
 
 _WANTED: Mapping[object, str] = types.MappingProxyType({
-    int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path",
+    tuple[int, int]: "two whole numbers", int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path",
 })
 
 
@@ -179,11 +213,26 @@ def _text_list(value: object, _target: object) -> tuple[str, ...]:
     raise TypeError(type(value).__name__)
 
 
+def _tree(value: object, target: object) -> object:
+    if isinstance(value, Mapping) or (target != Mapping[str, object] and isinstance(value, str)):
+        return value
+    raise TypeError(type(value).__name__)
+
+
+def _two_numbers(value: object, _target: object) -> tuple[int, int]:
+    match value:
+        case [int() as low, int() as high]:
+            return low, high
+    raise TypeError(type(value).__name__)
+
+
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter()
     for kind, accepted in ((int, (int,)), (float, (int, float)), (bool, (bool,)), (str, (str,)), (Path, (str, Path))):
         converter.register_structure_hook(kind, _exactly(*accepted))
     converter.register_structure_hook_func(lambda target: target == tuple[str, ...], _text_list)
+    converter.register_structure_hook_func(lambda target: target == tuple[int, int], _two_numbers)
+    converter.register_structure_hook_func(lambda target: target in _OPEN, _tree)
     return converter
 
 

@@ -24,7 +24,7 @@ from fedproxy.config.endpoint import EndpointConfig
 from fedproxy.config.home import endpoint_dir, write_private
 from fedproxy.endpoint.catalog import AgentCatalog
 from fedproxy.endpoint.engines.base import Callbacks, Engine, Job
-from fedproxy.endpoint.engines.local import LocalEngine
+from fedproxy.endpoint.engines.build import build_engine
 from fedproxy.endpoint.holdings import Holdings
 from fedproxy.endpoint.identity import Identity, only_agent, register
 from fedproxy.endpoint.journal import Held, Journal
@@ -52,8 +52,7 @@ class Agent:
         self._catalog = AgentCatalog()
         self._journal = Journal(directory / "journal")
         self._holdings = Holdings(self._journal)
-        self._engine: Engine = LocalEngine(
-            config.engine.max_workers, directory / "workers", self._catalog, Callbacks(self._holdings.hand, self._ended))
+        self._engine: Engine = build_engine(config.engine, directory, self._catalog, Callbacks(self._holdings.hand, self._ended))
         self._incarnation = new_uuid()
         self._channel: Channel | None = None
         self._heartbeat = config.heartbeat

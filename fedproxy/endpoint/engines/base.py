@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from attrs import frozen
@@ -27,6 +27,10 @@ class Load:
     workers: int
     idle: int
     waiting: int
+    blocks: int = 0
+    """What a provider was asked for and has not ended: batch jobs that run or wait in the scheduler's queue."""
+    problem: str = ""
+    """What keeps it from working as configured, for people. Empty: nothing."""
 
 
 @frozen
@@ -65,6 +69,9 @@ class Engine(Protocol):
 
     def load(self) -> Load:
         """How it is doing now."""
+
+    def details(self) -> Mapping[str, object]:
+        """The same at length, for status reports: plain data that JSON can hold."""
 
     async def stop(self) -> None:
         """Stop all workers. Jobs that were running end LOST; those that waited end LOST and not started."""

@@ -11,9 +11,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fedproxy.config.endpoint import LocalEngine as LocalConfig
+from fedproxy.endpoint import strategy
 from fedproxy.endpoint.engines.base import Callbacks, Catalog, Job, Load
 from fedproxy.endpoint.engines.process import Doom, WorkerProcess
 from fedproxy.protocol import messages as m
@@ -29,10 +31,15 @@ _RESTART_DELAY_S = 1.0
 
 
 class LocalEngine:
-    """``max_workers`` processes, replaced when they die."""
+    """Between ``min_workers`` and ``max_workers`` processes, replaced when they die."""
 
-    def __init__(self, max_workers: int, logs: Path, catalog: Catalog, callbacks: Callbacks, ahead: Ahead = Ahead()) -> None:  # noqa: B008 - frozen
-        self._max_workers, self._logs, self._catalog, self._callbacks, self._ahead = max_workers, logs, catalog, callbacks, ahead
+    def __init__(self, config: LocalConfig, logs: Path, catalog: Catalog, callbacks: Callbacks, ahead: Ahead = Ahead()) -> None:  # noqa: B008 - frozen
+        self._logs, self._catalog, self._callbacks, self._ahead = logs, catalog, callbacks, ahead
+        self._scaling = config.scaling
+        self._strategy = strategy.strategy(config.scaling)
+        self._limits = strategy.Limits(config.min_workers, config.max_workers, parallelism=config.scaling.parallelism)
+        self._elastic = config.min_workers < config.max_workers
+        self._scaling_timer: asyncio.TimerHandle | None = None
         self._workers: list[WorkerProcess] = []
         self._waiting: deque[Job] = deque()
         self._run_s: dict[bytes, float] = {}
@@ -44,15 +51,19 @@ class LocalEngine:
         self._loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
-        """Start all workers; they announce themselves when they are ready."""
+        """Start as many workers as are always held; they announce themselves when they are ready."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        for _ in range(self._max_workers):
+        for _ in range(self._limits.min_units):
             self._spawn()
+        if self._elastic:
+            self._scale()
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs and fill the workers."""
         self._waiting.extend(jobs)
         self._fill()
+        if self._elastic and self._waiting:
+            self._scale()
 
     def cancel(self, task_id: bytes) -> None:
         """End a waiting job, or kill the worker that runs it; jobs behind it on that worker are given to another."""
@@ -71,9 +82,15 @@ class LocalEngine:
         ready = [worker for worker in self._workers if worker.ready]
         return Load(len(ready), sum(not worker.jobs for worker in ready), len(self._waiting))
 
+    def details(self) -> Mapping[str, object]:
+        """Each worker: process id, whether it has announced itself, how many jobs it holds."""
+        return {"workers": [{"pid": w.pid, "ready": w.ready, "jobs": len(w.jobs)} for w in self._workers]}
+
     async def stop(self) -> None:
         """Kill all workers; every job ends."""
         self._stopping = True
+        if self._scaling_timer is not None:
+            self._scaling_timer.cancel()
         waiting, self._waiting = self._waiting, deque()
         for job in waiting:
             self._end(job, TaskState.LOST, "the endpoint was stopped before it started", started=False)
@@ -81,6 +98,28 @@ class LocalEngine:
             worker.kill()
         if self._workers:
             await self._all_gone.wait()
+
+    # ------------------------------------------------------------ elasticity
+
+    def _scale(self) -> None:
+        """Look at the load and follow the strategy; again after a while."""
+        if self._stopping:
+            return
+        if self._scaling_timer is not None:
+            self._scaling_timer.cancel()
+        self._scaling_timer = self._loop.call_later(self._scaling.period_s, self._scale)
+        workers = [worker for worker in self._workers if not worker.released]
+        age_s = self._scaling.queue_age_s
+        pending = strategy.older_than((j.received for j in self._waiting), age_s, time.time()) if age_s else len(self._waiting)
+        load = strategy.Load(pending, sum(not worker.jobs for worker in workers), len(workers))
+        units = (strategy.Unit(str(w.number), w.idle_since if w.ready and not w.jobs else None) for w in workers)
+        plan = self._strategy.plan(load, units, self._limits, time.monotonic())
+        for _ in range(plan.grow):
+            self._spawn()
+        for worker in workers:
+            if str(worker.number) in plan.release:
+                worker.released, worker.ready = True, False
+                worker.kill()
 
     # ------------------------------------------------------------ workers
 
@@ -96,12 +135,15 @@ class LocalEngine:
                 self._answered(worker, outcome, bytes(part))
         elif isinstance(message, m.Ready):
             worker.ready = True
+            worker.idle_since = time.monotonic()
             self._failed_starts = 0
             log.info("worker %d is ready (%.2f s, Python %s)", worker.pid, time.monotonic() - worker.started, message.python)
         self._fill_soon()
 
     def _answered(self, worker: WorkerProcess, outcome: m.Outcome, body: bytes) -> None:
         job = worker.jobs.popleft()
+        if not worker.jobs:
+            worker.idle_since = time.monotonic()
         _, started, ended, _ = outcome.times
         function = self._catalog.spec(job.task.spec).function
         self._run_s[function] = smoothed(self._run_s.get(function), ended - started)
@@ -113,7 +155,7 @@ class LocalEngine:
         jobs = list(worker.jobs)
         worker.jobs.clear()
         reason = worker.epitaph()
-        if not self._stopping:
+        if not self._stopping and not worker.released:
             log.warning("%s", reason)
         doom = worker.doomed
         if jobs and doom is not None and jobs[0].task.id == doom.task_id:
@@ -139,13 +181,21 @@ class LocalEngine:
                 self._waiting.appendleft(job)
 
     def _replace(self, worker: WorkerProcess) -> None:
+        if worker.released:
+            return
         if worker.ready:
-            self._spawn()
+            self._respawn()
             return
         self._failed_starts += 1
         if self._failed_starts == _START_FAILURES:
             log.error("workers die while they start: %s", worker.epitaph())
-        self._loop.call_later(_RESTART_DELAY_S, self._spawn)
+        self._loop.call_later(_RESTART_DELAY_S, self._respawn)
+
+    def _respawn(self) -> None:
+        if len(self._workers) < self._limits.min_units:
+            self._spawn()
+        elif self._elastic:
+            self._scale()
 
     # ------------------------------------------------------------ jobs
 

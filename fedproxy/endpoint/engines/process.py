@@ -46,7 +46,9 @@ class WorkerProcess:
         self.ready = False
         self.doomed: Doom | None = None
         """Why it is being stopped on purpose; None while it is not."""
-        self.started = time.monotonic()
+        self.started = self.idle_since = time.monotonic()
+        self.released = False
+        """Let go because there was nothing to do."""
         self._log = logs / f"worker-{number}.log"
         self._on_death = on_death
         ours, theirs = socket.socketpair()
