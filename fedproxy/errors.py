@@ -26,6 +26,16 @@
     │   ├── ServiceFullError            the service's disk is full; nothing was accepted
     │   └── ProtocolError
     │       └── VersionMismatchError
+    ├── TransferError                   an object could not be moved between sites
+    │   ├── UnreachableSiteError        no route leads there: which, since when, what was tried
+    │   ├── RouteUnavailableError       this route cannot be used now; another one may
+    │   ├── TicketError                 expired, forged, or for something else
+    │   ├── DigestMismatchError         what arrived is not what was sent
+    │   ├── SourceLostError             (also LookupError) the source is gone, or has no such object any more
+    │   ├── StagingFullError            no room at the destination
+    │   ├── TransferStalledError        (also TimeoutError) no byte has moved for too long
+    │   ├── ForbiddenAddressError       a URL leads to an address that it may not lead to
+    │   └── TransferCancelledError
     ├── EndpointError
     │   ├── EndpointOfflineError
     │   └── EndpointInUseError          another agent serves this endpoint
@@ -164,6 +174,50 @@ class ProtocolError(ServiceError):
 
 class VersionMismatchError(ProtocolError):
     """Peers speak protocol versions that do not work together; the message says which to upgrade."""
+
+
+class TransferError(FedproxyError):
+    """An object could not be moved between sites. Carries ``site``: where it was to come from, or to go."""
+
+    def __init__(self, message: str = "", *, site: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.site = site
+
+
+class UnreachableSiteError(TransferError):
+    """No route leads to the site; the message says since when, and what was tried."""
+
+
+class RouteUnavailableError(TransferError):
+    """A route as a whole cannot be used now. Another one may."""
+
+
+class TicketError(TransferError):
+    """A ticket that is expired, forged, or for another object, method, user or endpoint."""
+
+
+class DigestMismatchError(TransferError):
+    """What arrived is not what was sent, also after it was sent again."""
+
+
+class SourceLostError(TransferError, LookupError):
+    """The source went away in the middle, or has no such object any more."""
+
+
+class StagingFullError(TransferError):
+    """No room at the destination; nothing else was touched."""
+
+
+class TransferStalledError(TransferError, TimeoutError):
+    """No byte has moved for too long."""
+
+
+class ForbiddenAddressError(TransferError):
+    """A URL, or a redirect from it, leads to an address of this machine or of its private network."""
+
+
+class TransferCancelledError(TransferError):
+    """Somebody asked for the end of this transfer."""
 
 
 class EndpointError(FedproxyError):
