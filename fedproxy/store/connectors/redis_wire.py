@@ -33,6 +33,11 @@ _DOLLAR, _PLUS, _MINUS, _COLON, _STAR = b"$+-:*"
 PEEK_BYTES = 1024
 """Taken first where large values are expected: little of them then passes through the scratch buffer."""
 
+LOOKS = 100
+"""How often to look for an answer before going to sleep: about 0.1 ms."""
+MOST_VAIN = 8
+"""After so many waits in vain, only every 256th answer is looked for."""
+
 
 class ReplyError(Exception):
     """An error reply. ``code`` is its first word (``OOM``, ``MOVED``, ...)."""
@@ -69,7 +74,7 @@ def allocate(size: int) -> memoryview:
 class Wire:
     """One connection. Not thread-safe; after any exception but ``ReplyError`` it can only be closed."""
 
-    __slots__ = ("_buffer", "_end", "_sock", "_spare", "_start", "_take", "_view")
+    __slots__ = ("_buffer", "_end", "_pause", "_sock", "_spare", "_start", "_take", "_vain", "_view")
 
     def __init__(self, sock: socket.socket, *, timeout_s: float) -> None:
         self._sock = sock
@@ -78,6 +83,7 @@ class Wire:
         self._start = self._end = 0
         self._take = SCRATCH_BYTES
         self._spare = bytearray()
+        self._vain = self._pause = 0
         self.set_timeout(timeout_s)
 
     def set_timeout(self, timeout_s: float) -> None:
@@ -244,10 +250,28 @@ class Wire:
             self._start, self._end = 0, len(rest)
             self._view[: len(rest)] = rest
         room = self._view[self._end : self._end + self._take] if self._end else self._view
-        got = self._sock.recv_into(room, min(self._take, len(room)))
+        got = self._arrived(room, min(self._take, len(room)))
         if not got:
             raise ConnectionResetError("the server closed the connection")
         self._end += got
+
+    def _arrived(self, room: memoryview, limit: int) -> int:
+        """Receive up to ``limit`` bytes. Looks a while before it sleeps (spin, then park): where the server is near and on
+        another core, being woken costs twice as much as the answer. Where looking does not pay it is done ever less often.
+        """
+        if self._pause:
+            self._pause -= 1
+            return self._sock.recv_into(room, limit)
+        for _ in range(LOOKS):
+            try:
+                got = self._sock.recv_into(room, limit, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
+            self._vain = 0
+            return got
+        self._vain = min(self._vain + 1, MOST_VAIN)
+        self._pause = (1 << self._vain) - 1
+        return self._sock.recv_into(room, limit)
 
     # whole exchanges
 
@@ -269,9 +293,12 @@ class Wire:
 
 
 class TlsWire(Wire):
-    """The same over TLS, where there is neither scatter/gather nor a kernel time-out."""
+    """The same over TLS, where there is neither scatter/gather nor a kernel time-out, nor a look without waiting."""
 
     __slots__ = ()
+
+    def _arrived(self, room: memoryview, limit: int) -> int:
+        return self._sock.recv_into(room, limit)
 
     def set_timeout(self, timeout_s: float) -> None:
         """Longest silence of the peer before an ``OSError``."""
