@@ -1,7 +1,8 @@
 """Arrays whose own pickling would copy their data into the stream or lose their type.
 
 numpy sends plain arrays out of band; subclasses (masked, record, memmap, matrix) go through a slower path that copies.
-Here they become a plain array, sent out of band, and a recipe. numpy is only touched when the program already uses it.
+Here they become a plain array, sent out of band, and a recipe. torch copies a storage into the stream several times over;
+here it is an array too. numpy and torch are only touched when the program already uses them.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from typing import Any
 Reduction = tuple[Any, ...]
 _reducers: dict[type, Callable[[Any], Any]] = {}
 _SEEN_NUMPY = False
+_SEEN_TORCH = False
 
 
 def reducers() -> dict[type, Callable[[Any], Any]]:
     """Exact type to a function that gives its reduction, or NotImplemented."""
     if not _SEEN_NUMPY and "numpy" in sys.modules:
         _add_numpy()
+    if not _SEEN_TORCH and "torch" in sys.modules:
+        _add_torch()
     return _reducers
 
 
@@ -70,3 +74,29 @@ def _build_masked(data: Any, mask: Any, state: dict[str, Any]) -> Any:
         array._mask = mask
     array.__dict__.update(state)
     return array
+
+
+def _add_torch() -> None:
+    global _SEEN_TORCH
+    torch = sys.modules["torch"]
+    if not hasattr(torch, "storage") or not hasattr(torch, "from_numpy"):
+        return  # half imported by another thread
+    _reducers[torch.storage.TypedStorage] = _reduce_storage
+    _SEEN_TORCH = True
+
+
+def _reduce_storage(storage: Any) -> Any:
+    """What torch's own reduction of a tensor holds, beside its shape: all of its memory."""
+    untyped = storage._untyped_storage
+    if untyped.device.type != "cpu" or not untyped.nbytes():
+        return NotImplemented
+    torch = sys.modules["torch"]
+    flat = torch.empty(0, dtype=torch.uint8).set_(untyped)
+    return _build_storage, (flat.numpy(), storage.dtype)
+
+
+def _build_storage(data: Any, dtype: Any) -> Any:
+    import torch
+
+    untyped = torch.from_numpy(data).untyped_storage()
+    return torch.storage.TypedStorage(wrap_storage=untyped, dtype=dtype, _internal=True)

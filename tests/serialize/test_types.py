@@ -114,8 +114,24 @@ def test_arrow_comes_back_equal() -> None:
 
 def test_torch_tensors_come_back_equal() -> None:
     torch = pytest.importorskip("torch")
-    tensor = torch.arange(1_000.0)
-    assert torch.equal(again(tensor), tensor)
+    for tensor in (
+        torch.arange(1_000.0), torch.rand(100_000), torch.rand(300, 200).T, torch.rand(50_000)[7:90:3], torch.zeros(0),
+        torch.rand(10_000).to(torch.bfloat16), torch.rand(10_000, dtype=torch.complex64), torch.ones(5, requires_grad=True),
+    ):
+        found = again(tensor)
+        assert type(found) is torch.Tensor
+        assert (found.dtype, found.stride(), found.requires_grad) == (tensor.dtype, tensor.stride(), tensor.requires_grad)
+        assert torch.equal(found, tensor)
+
+
+def test_torch_tensors_and_modules_travel_out_of_band() -> None:
+    torch = pytest.importorskip("torch")
+    assert len(serialize(torch.rand(100_000)).parts) > 1
+    module = torch.nn.Linear(300, 300)
+    found = again(module)
+    assert all(torch.equal(a, b) and type(a) is type(b) for a, b in zip(found.parameters(), module.parameters(), strict=True))
+    found.weight.data[0, 0] = 5.0  # writable, and its own
+    assert module.weight.data[0, 0] != 5.0
 
 
 class Colour(enum.Enum):
