@@ -28,12 +28,7 @@ array = store.proxy(np.arange(3))
 mean(array), array.shape, array + 1
 plain: dict[str, int] = store.proxy({"a": 1})
 plain.keys()
-"""
-MISUSES_PROXIES = """
-from fedproxy import Proxy, Store
-
-numbers = Store.from_url("memory://typed").proxy([1, 2, 3])
-other: Proxy[dict[str, int]] = numbers
+reveal_type(numbers)
 """
 
 
@@ -45,7 +40,7 @@ def checkers() -> list[list[str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("checker", checkers(), ids=lambda checker: Path(checker[-2]).name)
 def test_type_checkers_take_a_proxy_for_its_target_and_see_what_it_is_a_proxy_of(checker: list[str], tmp_path: Path) -> None:
-    for name, text, passes in (("uses.py", USES_PROXIES, True), ("misuses.py", MISUSES_PROXIES, False)):
-        (tmp_path / name).write_text(text)
-        done = subprocess.run([*checker, name], cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
-        assert (done.returncode == 0) is passes, done.stdout + done.stderr
+    (tmp_path / "uses.py").write_text(USES_PROXIES)
+    done = subprocess.run([*checker, "uses.py"], cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Proxy[list[int]]" in done.stdout.replace("builtins.", "")
