@@ -76,15 +76,17 @@ def session(host: Host) -> Iterator[Executor]:
 
 
 def main(kind: str, workers: str = "", name: str = ENDPOINT) -> None:
-    """Be the service, or the endpoint; until TERM."""
+    """Be the service, or the endpoint (``unbatched``: one that takes no more tasks than it has workers); until TERM."""
     if kind == "service":
         from fedproxy.service.server import serve
 
         serve(ServiceConfig())
     else:
-        from fedproxy.endpoint.agent import run
+        from fedproxy.endpoint import agent
 
-        run(endpoint_config(int(workers), name))
+        if kind == "unbatched":
+            agent._CREDIT = int(workers)
+        agent.run(endpoint_config(int(workers), name))
 
 
 if __name__ == "__main__":
