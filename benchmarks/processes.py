@@ -16,7 +16,7 @@ from pathlib import Path
 
 MARK = "FEDPROXY_BENCH_MARK"
 PROC = Path("/proc")
-_PARENT, _STARTED, _STATE = 1, 19, 0
+_PARENT, _STARTED, _STATE, _USER, _SYSTEM = 1, 19, 0, 11, 12
 """Fields of /proc/PID/stat after the name."""
 
 
@@ -82,6 +82,15 @@ def descriptors(pids: Iterable[int]) -> int:
 def threads(pids: Iterable[int]) -> int:
     """Threads of ``pids`` together."""
     return _entries(pids, "task")
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """Processor time that ``pids`` have used."""
+    total = 0
+    for pid in pids:
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        total += int(fields[_USER]) + int(fields[_SYSTEM])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def _entries(pids: Iterable[int], folder: str) -> int:
