@@ -19,11 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from fedproxy import errors
 from fedproxy.config.endpoint import EndpointConfig
 from fedproxy.config.home import endpoint_dir, write_private
 from fedproxy.endpoint.catalog import AgentCatalog
-from fedproxy.endpoint.engines.base import Callbacks, Engine, Job
+from fedproxy.endpoint.engines.base import Callbacks, Engine, Job, SupportsPriorities
 from fedproxy.endpoint.engines.build import build_engine
 from fedproxy.endpoint.holdings import Holdings
 from fedproxy.endpoint.identity import Identity, only_agent, register
@@ -31,6 +33,7 @@ from fedproxy.endpoint.journal import Held, Journal
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import UNDERSTOOD, Buffer, decode, encode, split
 from fedproxy.protocol.ids import new_uuid
+from fedproxy.protocol.states import TaskState
 from fedproxy.wire.zmq_channel import Channel, Peer
 
 log = logging.getLogger(__name__)
@@ -63,6 +66,8 @@ class Agent:
         self._ended_now: list[tuple[m.Outcome, bytes]] = []
         self._asleep: list[Held] = self._holdings.waiting()
         """Tasks that wait for a spec or a function."""
+        self._expired: set[bytes] = set()
+        """Tasks past their deadline that are being taken out of the engine."""
         self.stop = asyncio.Event()
         self.failure: Exception | None = None
 
@@ -167,6 +172,11 @@ class Agent:
             case m.Cancel():
                 for task_id in message.ids:
                     self._cancel(task_id)
+                for task_id in self._holdings.unhanded(message.expired):
+                    self._expired.add(task_id)
+                    self._cancel(task_id)
+            case m.Reprioritize():
+                self._reprioritize(message)
             case m.Reset():
                 self._open = False
                 self._hello()
@@ -241,21 +251,37 @@ class Agent:
         elif self._asleep:
             self._wake()
 
+    def _reprioritize(self, message: m.Reprioritize) -> None:
+        wanted = dict(message.items)
+        self._holdings.reprioritize(wanted)
+        if isinstance(self._engine, SupportsPriorities):
+            self._engine.reprioritize(wanted)
+
     def _cancel(self, task_id: bytes) -> None:
         for entry in self._asleep:
             if entry.task.id == task_id:
                 self._asleep.remove(entry)
                 body = b"cancelled before it started"
-                self._ended(m.Outcome(task_id, entry.task.attempt, 12, len(body), started=False), body)
+                self._ended(m.Outcome(task_id, entry.task.attempt, int(TaskState.CANCELLED), len(body), started=False), body)
                 return
         self._engine.cancel(task_id)
 
     # ------------------------------------------------------------ results
 
     def _ended(self, outcome: m.Outcome, body: bytes) -> None:
+        if outcome.id in self._expired:
+            outcome, body = self._expire(outcome, body)
         if not self._ended_now:
             self._loop.call_soon(self._finish)
         self._ended_now.append((outcome, body))
+
+    def _expire(self, outcome: m.Outcome, body: bytes) -> tuple[m.Outcome, bytes]:
+        """What a task became that was past its deadline: it never started, or it had its end already."""
+        self._expired.discard(outcome.id)
+        if outcome.started or outcome.state != TaskState.CANCELLED:
+            return outcome, body
+        body = b"it had not started within its deadline"
+        return evolve(outcome, state=int(TaskState.EXPIRED), size=len(body)), body
 
     def _finish(self) -> None:
         """Send first, write then: should this process die in between, the service has the result."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import evolve
 
 from fedproxy.endpoint.journal import Held, Journal
 from fedproxy.protocol import messages as m
@@ -102,6 +104,17 @@ class Holdings:
     def unfinished(self, ids: Iterable[bytes]) -> tuple[bytes, ...]:
         """Those that are held and have not ended."""
         return tuple(i for i in ids if (entry := self._held.get(TaskId(i))) is not None and entry.outcome is None)
+
+    def unhanded(self, ids: Iterable[bytes]) -> list[bytes]:
+        """Those that are held and that no worker has had."""
+        return [i for i in ids if (entry := self._held.get(TaskId(i))) is not None and not entry.handed and entry.outcome is None]
+
+    def reprioritize(self, priorities: Mapping[bytes, int]) -> None:
+        """Remember other priorities, for as long as this agent lives."""
+        for task_id, priority in priorities.items():
+            entry = self._held.get(TaskId(task_id))
+            if entry is not None:
+                entry.task = evolve(entry.task, priority=priority)
 
     def waiting(self) -> list[Held]:
         """All that no worker has had."""

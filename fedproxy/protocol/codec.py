@@ -41,6 +41,7 @@ _CODES: dict[int, type] = {
     20: m.Heartbeat,
     21: m.Goodbye,
     22: m.Reset,
+    23: m.Reprioritize,
     30: m.Run,
     31: m.Ready,
 }

@@ -29,6 +29,12 @@ class Spec:
     payload_limit_bytes: int = 10 * 1024 * 1024
     on_offline: str = "queue"
     python: str = ""
+    retry_on: tuple[str, ...] = ()
+    """Full names of exception classes: an exception that is none of these is not worth another run. Empty: any is."""
+    retry_backoff_s: float = 0.1
+    retry_backoff_most_s: float = 60.0
+    memoize: bool = False
+    """The worker says of each result whether it leads to objects in stores."""
 
 
 @frozen
@@ -44,6 +50,14 @@ class Item:
     """Idempotency key chosen by the user; without it the id is the key."""
     needs: tuple[bytes, ...] = ()
     """Tasks whose results are arguments: this one is held until they have ended."""
+    priority: int = 0
+    """Higher goes first among the user's tasks at the endpoint."""
+    deadline_s: float | None = None
+    """If it has not started so many seconds after it was accepted, it ends EXPIRED."""
+    memo: bytes = b""
+    """The name of function and arguments by their content. Empty: always run."""
+    recall: bool = True
+    """False: run it although the value for ``memo`` is known; the new value is the one that is recalled from then on."""
 
 
 @frozen
@@ -156,6 +170,9 @@ class Task:
     size: int
     upstream: tuple[tuple[bytes, int], ...] = ()
     """(task id, size) of the results at the end of what follows: those of the tasks that this one needs."""
+    priority: int = 0
+    recall: bytes = b""
+    """One of ``upstream`` whose result is this task's, too, if the objects that it leads to are still in their stores."""
 
 
 @frozen
@@ -189,6 +206,10 @@ class Outcome:
     moved: tuple[int, int] = (0, 0)
     started: bool = True
     """False: certainly never started (so it may always be sent again)."""
+    again: bool = True
+    """False: it raised an exception that is not worth another run."""
+    refs: bool = False
+    """The value leads to objects in stores, which may go while it stays. Said of memoized calls only."""
 
 
 @frozen
@@ -226,7 +247,16 @@ class Catalog:
 class Cancel:
     """Service → endpoint: stop these if they are not finished."""
 
-    ids: tuple[bytes, ...]
+    ids: tuple[bytes, ...] = ()
+    expired: tuple[bytes, ...] = ()
+    """Their deadline has passed: those that no worker has had yet end EXPIRED."""
+
+
+@frozen
+class Reprioritize:
+    """Service → endpoint: (task id, priority) of tasks that wait there."""
+
+    items: tuple[tuple[bytes, int], ...]
 
 
 @frozen

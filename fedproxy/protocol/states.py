@@ -40,7 +40,8 @@ FIRST_TERMINAL = 10
 
 TERMINAL = frozenset(state for state in TaskState if state >= FIRST_TERMINAL)
 MOVES: dict[TaskState, frozenset[TaskState]] = {
-    TaskState.QUEUED: frozenset({TaskState.SENT, TaskState.CANCELLED, TaskState.EXPIRED, TaskState.FAILED}),
+    # at once to SUCCEEDED: the value of the same call is known (memoization)
+    TaskState.QUEUED: frozenset({TaskState.SENT, TaskState.CANCELLED, TaskState.EXPIRED, TaskState.FAILED, TaskState.SUCCEEDED}),
     # a task inherits the end of one that it needs
     TaskState.WAITING: TERMINAL - {TaskState.SUCCEEDED} | {TaskState.QUEUED},
     # back to QUEUED: redelivered because it never arrived, or tried again within its retries

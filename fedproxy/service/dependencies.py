@@ -45,6 +45,10 @@ class Dependencies:
             if others:
                 self._waiting_for[needed] = others
 
+    def find(self, task: LiveTask) -> LiveTask | None:
+        """The task that is held, given another reading of it."""
+        return next((each for needed in task.needs for each in self._waiting_for.get(needed, ()) if each.seq == task.seq), None)
+
     def look(self, needed: bytes) -> None:
         """See what is durable of a task that others may wait for, and tell them."""
         waiting = self._waiting_for.get(needed)

@@ -22,7 +22,7 @@ class Endings:
         self.dependencies = Dependencies(core.ledger, release, self.end_here)
 
     def end(self, task: LiveTask, state: TaskState, body: bytes, times: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
-            moved: tuple[int, int] = (0, 0), *, own_verdict: bool) -> None:
+            moved: tuple[int, int] = (0, 0), *, refs: bool = False, own_verdict: bool) -> None:
         """Write a task's only ending, and push it to whoever waits. The caller asks for the commit, and calls `settled` after it.
 
         What an endpoint says is pushed at once: after a crash it says so again. An ``own_verdict`` of the service would be forgotten and might
@@ -32,7 +32,7 @@ class Endings:
         core.done_seq += 1
         self.under_way.add(task.id)
         task.state = state
-        ending = Ending(task, state, core.done_seq, time.time(), times, moved, body)
+        ending = Ending(task, state, core.done_seq, time.time(), times, moved, body, refs)
         core.commit.next.endings.append(ending)
         if own_verdict:
             core.commit.then(lambda: core.streams.push(task.user, task.group, ending.done(), body))

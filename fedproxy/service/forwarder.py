@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Sequence
 
@@ -17,8 +18,9 @@ from fedproxy.protocol.codec import encode, split
 from fedproxy.protocol.ids import TaskId
 from fedproxy.protocol.liveness import excused, own_pause
 from fedproxy.protocol.reconcile import JournalState, reconcile
-from fedproxy.protocol.retry import Again, Tries, after_attempt
+from fedproxy.protocol.retry import Again, Tries, after_attempt, backoff_s
 from fedproxy.protocol.states import TERMINAL, TaskState
+from fedproxy.service.control import Control
 from fedproxy.service.core import Core
 from fedproxy.service.endings import Endings
 from fedproxy.service.outbound import Outbound
@@ -42,22 +44,49 @@ class Forwarder:
         self.sessions = Sessions(core.registry)
         self.outbound = Outbound(core, self.sessions)
         self.endings = Endings(core, self.outbound.release)
+        self.control = Control(core, self.sessions, self.outbound, self.endings)
         self._restore()
 
     def _restore(self) -> None:
         for task in self._core.ledger.live(TaskState.SENT):
             self.sessions.of(task.endpoint, task.user).in_flight[task.id] = task
+            self.control.deadlines.watch(task, restored=True)
+        now = time.time()
         for task in self._core.ledger.live(TaskState.QUEUED):
-            self._core.queues.append_cold(task.endpoint, task.seq)
+            self._restore_queued(task, now)
         for task in list(self._core.ledger.live(TaskState.WAITING)):
             self.endings.hold(task)
+            self.control.deadlines.watch(task, restored=True)
+
+    def _restore_queued(self, task: LiveTask, now: float) -> None:
+        self.control.deadlines.watch(task, restored=True)
+        if task.not_before > now:
+            spec = self._core.catalog.spec(task.user, task.spec) or m.Spec(b"", task.endpoint)
+            self.outbound.delay(task, min(task.not_before - now, spec.retry_backoff_most_s))  # a clock that was set back delays nobody for longer
+        else:
+            self._core.queues.append_cold(task)
 
     def inserted(self, tasks: list[LiveTask]) -> None:
         """These are durable: each goes its way."""
+        at_once = [task for task in tasks if task.recalled is not None or self.control.deadlines.passed_at_once(task)]
+        if at_once:
+            self._end_at_once(at_once)
+            tasks = [task for task in tasks if not task.state.terminal]
         self.outbound.inserted(tasks)
         for task in tasks:
+            if task.deadline:
+                self.control.deadlines.watch(task)
             if task.state is TaskState.WAITING:
                 self.endings.hold(task)
+
+    def _end_at_once(self, tasks: list[LiveTask]) -> None:
+        """Their values are known, or their time is up. Nothing of them was queued or sent (see `Outbound.admit`)."""
+        for task in tasks:
+            if task.recalled is not None:
+                self.endings.end_here(task, TaskState.SUCCEEDED, task.recalled)
+            else:
+                seconds = task.deadline - task.accepted
+                self.endings.end_here(task, TaskState.EXPIRED, f"its deadline of {seconds:g} s had passed when it came".encode())
 
     # ------------------------------------------------------------ from the endpoint
 
@@ -114,6 +143,7 @@ class Forwarder:
             resend = [session.in_flight.pop(i) for i in verdict.resend if i in session.in_flight]
             self._reload_payloads(resend)
             self.outbound.deliver(session, resend)
+            self.control.deadlines.opened(session)
             self._lose(session, verdict.lost, f"endpoint {endpoint.name} came back without it: it may have started before the endpoint was lost")
             self.outbound.pump(endpoint.id)
             log.info("endpoint %s is online: epoch %d, %d held, %d sent again, %d lost", endpoint.name, session.epoch,
@@ -184,14 +214,14 @@ class Forwarder:
         del session.in_flight[task.id]
         self.endings.under_way.add(task.id)
         spec = self._core.catalog.spec(task.user, task.spec) or m.Spec(b"", task.endpoint)
-        after = after_attempt(TaskState(outcome.state), outcome.started, spec, Tries(task.failures, task.losses))
+        after = after_attempt(TaskState(outcome.state), outcome.started, spec, Tries(task.failures, task.losses), worth_it=outcome.again)
         if isinstance(after, Again):
             task.failures, task.losses = after.tries.failures, after.tries.losses
             task.attempt += after.new_attempt
             task.acked = False
-            self.outbound.requeue([task])
+            self.outbound.requeue([task], backoff_s(spec, after.tries, random.random()) if after.new_attempt else 0.0)  # noqa: S311 - dice
             return
-        self.endings.end(task, after, body, outcome.times, outcome.moved, own_verdict=own_verdict)
+        self.endings.end(task, after, body, outcome.times, outcome.moved, refs=outcome.refs, own_verdict=own_verdict)
 
     def _lose(self, session: Session, ids: Sequence[TaskId], reason: str) -> None:
         ids = [i for i in ids if i in session.in_flight]
@@ -202,14 +232,13 @@ class Forwarder:
             done_seq = self._core.done_seq
             self._core.commit.then(lambda: self.endings.settled(ids, done_seq))
 
-    # ------------------------------------------------------------ time and people
+    # ------------------------------------------------------------ time
 
     def check(self, now: float) -> None:
         """Called every `CHECK_S`: find connections that are gone, and endpoints that have been silent too long."""
         self._excuse(now)
-        if self.outbound.cancelled:  # an endpoint that never comes back would not pass over them
-            self.outbound.cancelled -= self._core.queues.sweep(self.outbound.cancelled)
         self.endings.dependencies.check(now)
+        self.control.deadlines.check()
         for session in self.sessions:
             if session.online and not self.sessions.send(session, [encode(m.Heartbeat(0.0))]):
                 session.drop_connection()
@@ -229,18 +258,3 @@ class Forwarder:
             log.warning("the service itself stood still for %.0f s", pause_s)
             for session in self.sessions:
                 session.heard = excused(session.heard, pause_s, now)
-
-    def cancel(self, task: LiveTask) -> None:
-        """Cancel a task that is not terminal: at once while it is queued; once it was sent, the endpoint is asked to stop it."""
-        session = self.sessions.of(task.endpoint, task.user)
-        if task.id in session.in_flight:
-            self.sessions.send(session, [encode(m.Cancel((task.id,)))])
-        elif task.id in self.outbound.departing:
-            self.outbound.departing[task.id] = True
-        elif task.state is TaskState.WAITING:
-            self.endings.dependencies.forget(task)
-            self.endings.end_here(task, TaskState.CANCELLED, b"cancelled while it waited for other tasks")
-        elif task.state is TaskState.QUEUED and task.seq not in self.outbound.cancelled:
-            self.outbound.cancelled.add(task.seq)
-            self.endings.end_here(task, TaskState.CANCELLED, b"cancelled before it was sent to the endpoint")
-

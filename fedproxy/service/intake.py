@@ -19,6 +19,8 @@ from fedproxy.service.rows import LiveTask
 
 _ID_BYTES = 16
 _KEY_CHARACTERS = 200
+_PRIORITY_MOST = 2**31 - 1
+_MEMO_BYTES = 64
 
 
 def _check(submit: m.Submit) -> None:
@@ -88,7 +90,7 @@ class Intake:
             task = LiveTask(
                 seq=self._core.seq, id=TaskId(item.id), user=user, group=submit.group, spec=item.spec, endpoint=spec.endpoint,
                 state=TaskState.QUEUED, created=item.created, accepted=now, size=item.size, key=item.key, digest=digest, payload=payload,
-                needs=item.needs)
+                needs=item.needs, priority=item.priority, deadline=0.0 if item.deadline_s is None else now + item.deadline_s, memo=item.memo)
             self._forwarder.outbound.admit(task)
             tasks.append(task)
         return tasks, rejected
@@ -97,6 +99,12 @@ class Intake:
         limit = self._core.config.payload_limit_bytes
         if len(item.id) != _ID_BYTES or (item.key is not None and not 0 < len(item.key) <= _KEY_CHARACTERS):
             return m.Rejected(item.id, "ProtocolError", f"a task id has {_ID_BYTES} bytes, a key 1 to {_KEY_CHARACTERS} characters")
+        if not -_PRIORITY_MOST <= item.priority <= _PRIORITY_MOST:
+            return m.Rejected(item.id, "ProtocolError", f"a priority is between {-_PRIORITY_MOST} and {_PRIORITY_MOST}")
+        if item.deadline_s is not None and not isfinite(item.deadline_s):
+            return m.Rejected(item.id, "ProtocolError", "a deadline is a finite number of seconds")
+        if len(item.memo) > _MEMO_BYTES:
+            return m.Rejected(item.id, "ProtocolError", f"the name of a call by its content has at most {_MEMO_BYTES} bytes")
         if any(len(needed) != _ID_BYTES for needed in item.needs):
             return m.Rejected(item.id, "ProtocolError", f"a task that is needed is named by {_ID_BYTES} bytes")
         if item.size > limit:

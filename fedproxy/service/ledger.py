@@ -25,7 +25,10 @@ from fedproxy.service.rows import Ending, LiveTask
 
 _T = TypeVar("_T")
 _CHUNKS = (128, 32, 8, 1)  # few shapes of statements, so that each is prepared once
-_LIVE_COLUMNS = "seq, id, user, grp, spec, endpoint, state, created, accepted, length(payload), attempt, failures, losses, acked, committed, dispatched, needs"
+_LIVE_COLUMNS = (
+    "seq, id, user, grp, spec, endpoint, state, created, accepted, length(payload), attempt, failures, losses, acked, committed, dispatched, needs,"
+    " priority, deadline, not_before, memo")
+_LIVE_WIDTH = 21
 
 
 @define
@@ -138,9 +141,10 @@ class Ledger:
             if t.state is TaskState.SENT:
                 t.dispatched = now
             rows.append((t.seq, t.id, t.user, t.group, t.key, t.spec, t.endpoint, t.digest, int(t.state), t.attempt,
-                         t.created, t.accepted, now, t.dispatched, b"".join(t.needs) or None, t.payload))
+                         t.created, t.accepted, now, t.dispatched, b"".join(t.needs) or None, t.payload, t.priority, t.deadline or None, t.memo or None))
         changed = self._many(rows, (
-            "INSERT INTO tasks (seq, id, user, grp, key, spec, endpoint, digest, state, attempt, created, accepted, committed, dispatched, needs, payload)"
+            "INSERT INTO tasks (seq, id, user, grp, key, spec, endpoint, digest, state, attempt, created, accepted, committed, dispatched, needs, payload,"
+            " priority, deadline, memo)"
             " VALUES {rows} ON CONFLICT DO NOTHING"))
         return {} if changed == len(rows) else self._find_duplicates(tasks)
 
@@ -162,14 +166,15 @@ class Ledger:
             " WHERE tasks.seq = v.column1 AND tasks.state = 0"))
 
     def _end(self, endings: list[Ending]) -> None:
-        self._many([(e.task.seq, int(e.state), e.done_seq, e.finished, e.packed_times(), e.body) for e in endings], (
-            "UPDATE tasks SET state = v.column2, done_seq = v.column3, finished = v.column4, times = v.column5, result = v.column6, payload = NULL"
+        self._many([(e.task.seq, int(e.state), e.done_seq, e.finished, e.packed_times(), e.body, int(e.refs)) for e in endings], (
+            "UPDATE tasks SET state = v.column2, done_seq = v.column3, finished = v.column4, times = v.column5, result = v.column6, refs = v.column7,"
+            " payload = NULL"
             " FROM (VALUES {rows}) AS v WHERE tasks.seq = v.column1 AND tasks.state < 10"))
 
     def _requeue(self, tasks: list[LiveTask]) -> None:
-        self._many([(t.seq, t.attempt, t.failures, t.losses) for t in tasks], (
-            "UPDATE tasks SET state = 0, attempt = v.column2, failures = v.column3, losses = v.column4, acked = 0 FROM (VALUES {rows}) AS v"
-            " WHERE tasks.seq = v.column1 AND tasks.state < 10"))
+        self._many([(t.seq, t.attempt, t.failures, t.losses, t.not_before or None) for t in tasks], (
+            "UPDATE tasks SET state = 0, attempt = v.column2, failures = v.column3, losses = v.column4, not_before = v.column5, acked = 0"
+            " FROM (VALUES {rows}) AS v WHERE tasks.seq = v.column1 AND tasks.state < 10"))
 
     def _mark_acked(self, ids: list[TaskId]) -> None:
         self._many([(task_id,) for task_id in ids], "UPDATE tasks SET acked = 1 FROM (VALUES {rows}) AS v WHERE tasks.id = v.column1 AND tasks.state = 1")
@@ -201,6 +206,23 @@ class Ledger:
             found += map(_live_task, self.rows(f"SELECT {columns} FROM tasks WHERE seq IN ({marks}) AND state < 10 ORDER BY seq", batch))  # noqa: S608
         return found
 
+    def find(self, user: str, ids: Iterable[bytes]) -> list[LiveTask]:
+        """The user's tasks of these ids if they are not terminal, in order of submission, without payloads."""
+        found: list[LiveTask] = []
+        pending = iter(ids)
+        while batch := list(islice(pending, 500)):
+            marks = ",".join("?" * len(batch))
+            sql = f"SELECT {_LIVE_COLUMNS} FROM tasks WHERE id IN ({marks}) AND user = ? AND state < 10 ORDER BY seq"  # noqa: S608 - constants
+            found += map(_live_task, self.rows(sql, [*batch, user]))
+        return found
+
+    def recall(self, user: str, memo: bytes) -> tuple[TaskId, bytes, bool] | None:
+        """The last task of this user that had a value for ``memo``: its id, the value, and whether that leads to objects in stores."""
+        sql = "SELECT id, result, refs FROM tasks WHERE user = ? AND memo = ? AND state = 10 ORDER BY done_seq DESC LIMIT 1"
+        for task_id, result, refs in self.rows(sql, (user, memo)):
+            return TaskId(task_id), result or b"", bool(refs)
+        return None
+
     def results(self, ids: Iterable[bytes]) -> dict[bytes, bytes]:
         """The results of these tasks, of those that succeeded."""
         found: dict[bytes, bytes] = {}
@@ -218,9 +240,10 @@ class Ledger:
 
 def _live_task(row: Sequence[Any]) -> LiveTask:
     (seq, task_id, user, group, spec, endpoint, state, created, accepted, size, attempt, failures, losses, acked, committed, dispatched,
-     needs) = row[:17]
+     needs, priority, deadline, not_before, memo) = row[:_LIVE_WIDTH]
     return LiveTask(
         seq=seq, id=TaskId(task_id), user=user, group=group, spec=spec, endpoint=endpoint, state=TaskState(state), created=created,
-        accepted=accepted, size=size or 0, payload=row[17] if len(row) > 17 else None, attempt=attempt, failures=failures, losses=losses,
+        accepted=accepted, size=size or 0, payload=row[_LIVE_WIDTH] if len(row) > _LIVE_WIDTH else None, attempt=attempt, failures=failures, losses=losses,
         acked=bool(acked), committed=committed or 0.0, dispatched=dispatched or 0.0,
-        needs=tuple(needs[i:i + 16] for i in range(0, len(needs), 16)) if needs else ())
+        needs=tuple(needs[i:i + 16] for i in range(0, len(needs), 16)) if needs else (), priority=priority, deadline=deadline or 0.0,
+        not_before=not_before or 0.0, memo=memo or b"")

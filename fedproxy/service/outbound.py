@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import encode
@@ -12,6 +13,7 @@ from fedproxy.service.core import Core
 from fedproxy.service.outgoing import by_size, tasks_message
 from fedproxy.service.rows import LiveTask
 from fedproxy.service.sessions import Session, Sessions
+from fedproxy.service.timers import Timers
 
 _MESSAGE_TASKS = 2_000
 
@@ -23,12 +25,17 @@ class Outbound:
         self._core, self._sessions = core, sessions
         self.departing: dict[TaskId, bool] = {}
         """Tasks marked SENT whose commit is under way → whether they are to be cancelled right behind."""
-        self.cancelled: set[int] = set()
-        """Places that may still stand in a queue."""
+        self.delayed: dict[int, LiveTask] = {}
+        """Queued tasks whose next attempt is not due yet, by their places."""
+        self._delays: Timers[int] = Timers(self._due)
+        self.returned: Callable[[LiveTask], bool] = lambda _task: False
+        """Asked of each task that is about to be queued again: whether it ended instead."""
 
     def admit(self, task: LiveTask) -> None:
         """A task that is about to be inserted: mark it SENT in the same commit if the endpoint can take it now."""
         session = self._sessions.get(task.endpoint)
+        if task.recalled is not None or (task.deadline and task.deadline <= task.accepted):
+            return  # it ends as soon as it is durable
         if task.needs:
             task.state = TaskState.WAITING
         elif session is not None and session.room > 0 and not self._core.queues.length(task.endpoint):
@@ -62,14 +69,7 @@ class Outbound:
         session = self._sessions.get(endpoint_id)
         if session is None or not session.room or not self._core.queues.length(endpoint_id):
             return
-        ready, on_disk = self._core.queues.take(endpoint_id, min(session.room, _MESSAGE_TASKS))
-        if on_disk:
-            loaded = [t for t in self._core.ledger.load(on_disk, payloads=True) if t.state is TaskState.QUEUED]
-            ready = sorted([*ready, *loaded], key=lambda t: t.seq)
-        if self.cancelled:
-            gone = {t.seq for t in ready if t.seq in self.cancelled} | (self.cancelled & set(on_disk))
-            self.cancelled -= gone
-            ready = [t for t in ready if t.seq not in gone]
+        ready = self._take(endpoint_id, min(session.room, _MESSAGE_TASKS))
         if not ready:
             self.pump(endpoint_id)
             return
@@ -85,6 +85,16 @@ class Outbound:
             self.pump(endpoint_id)
 
         self._core.commit.then(deliver)
+
+    def _take(self, endpoint_id: str, most: int) -> list[LiveTask]:
+        """The next tasks of a queue, with their payloads."""
+        taken = self._core.queues.take(endpoint_id, most)
+        on_disk = [entry for entry in taken if isinstance(entry, int)]
+        if not on_disk:
+            return [entry for entry in taken if not isinstance(entry, int)]
+        loaded = {t.seq: t for t in self._core.ledger.load(on_disk, payloads=True) if t.state is TaskState.QUEUED}
+        found = (loaded.get(entry) if isinstance(entry, int) else entry for entry in taken)
+        return [task for task in found if task is not None]
 
     def deliver(self, session: Session, tasks: list[LiveTask]) -> None:
         """Send tasks that are marked SENT; without a connection they are queued again."""
@@ -105,20 +115,53 @@ class Outbound:
         if cancelled:
             self._sessions.send(session, [encode(m.Cancel(cancelled))])
 
-    def requeue(self, tasks: Iterable[LiveTask]) -> None:
-        """Put tasks first in their queues, once that is durable."""
+    def requeue(self, tasks: Iterable[LiveTask], delay_s: float = 0.0) -> None:
+        """Put tasks first in their queues, once that is durable and ``delay_s`` have passed."""
         tasks = list(tasks)
+        not_before = time.time() + delay_s if delay_s else 0.0
         for task in tasks:
             task.state = TaskState.QUEUED
+            task.not_before = not_before
         self._core.commit.next.requeued += tasks
 
         def put_back() -> None:
-            for task in reversed(tasks):
-                self._core.queues.put_back(task)
-            for endpoint in {task.endpoint for task in tasks}:
-                self.pump(endpoint)
+            if delay_s:
+                for task in tasks:
+                    self.delay(task, delay_s)
+            else:
+                self._put_back(tasks)
 
         self._core.commit.then(put_back)
+
+    def _put_back(self, tasks: list[LiveTask]) -> None:
+        tasks = [task for task in tasks if not (task.deadline and self.returned(task))]
+        for task in reversed(tasks):
+            self._core.queues.put_back(task)
+        for endpoint in {task.endpoint for task in tasks}:
+            self.pump(endpoint)
+
+    def delay(self, task: LiveTask, delay_s: float) -> None:
+        """Hold a queued task until its next attempt is due."""
+        self.delayed[task.seq] = task
+        self._delays.after(delay_s, task.seq)
+
+    def _due(self, seq: int) -> None:
+        task = self.delayed.pop(seq, None)
+        if task is not None:
+            self._put_back([task])
+
+    def reprioritize(self, task: LiveTask, priority: int) -> None:
+        """Give another priority to a task that is QUEUED, wherever it stands."""
+        delayed = self.delayed.get(task.seq)
+        if delayed is not None:
+            delayed.priority = priority
+        else:
+            self._core.queues.move(task, priority)
+
+    def withdraw(self, task: LiveTask) -> None:
+        """Take out a task that is QUEUED, wherever it stands: it is not sent."""
+        if self.delayed.pop(task.seq, None) is None:
+            self._core.queues.remove(task)
 
     def release(self, task: LiveTask) -> None:
         """All that the task needs is there."""

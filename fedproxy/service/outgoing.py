@@ -34,9 +34,9 @@ def tasks_message(core: Core, session: Session, tasks: list[LiveTask]) -> list[B
     payloads: list[Buffer] = []
     for task in tasks:
         own = task.payload or b""
-        results = core.ledger.results(task.needs) if task.needs else {}
+        results = core.ledger.results((*task.needs, task.recall) if task.recall else task.needs) if task.needs or task.recall else {}
         items.append(m.Task(task.id, task.spec, task.attempt, len(own) + sum(map(len, results.values())),
-                            tuple((i, len(body)) for i, body in results.items())))
+                            tuple((i, len(body)) for i, body in results.items()), task.priority, task.recall))
         payloads += (own, *results.values())
     settled, session.settled = tuple(session.settled), []
     return [encode(m.Tasks(specs, functions, tuple(items), settled)), *bodies, *payloads]

@@ -39,6 +39,16 @@ class LiveTask:
     committed: float = 0.0
     dispatched: float = 0.0
     needs: tuple[bytes, ...] = ()
+    priority: int = 0
+    deadline: float = 0.0
+    """When it must have started: seconds since the epoch by the service's clock; 0: no matter."""
+    not_before: float = 0.0
+    """When the next attempt is due, by the same clock."""
+    memo: bytes = b""
+    recall: bytes = b""
+    """A task whose result is this one's, too, if the objects that it leads to are still in their stores."""
+    recalled: bytes | None = field(default=None, repr=False)
+    """The value, where it is known from an earlier call."""
 
 
 @frozen
@@ -52,6 +62,7 @@ class Ending:
     times: tuple[float, float, float, float]
     moved: tuple[int, int]
     body: bytes = field(repr=False)
+    refs: bool = False
 
     def done(self) -> Done:
         """What the client is told."""

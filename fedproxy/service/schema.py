@@ -67,8 +67,14 @@ tasks = Table(
     Column("needs", LargeBinary),  # ids of tasks, end to end
     Column("payload", LargeBinary),  # the arguments; dropped when the task is terminal
     Column("result", LargeBinary),
+    Column("priority", Integer, nullable=False, server_default=text("0")),
+    Column("deadline", Float),  # not started by then: EXPIRED
+    Column("not_before", Float),  # the next attempt waits for that
+    Column("memo", LargeBinary),  # the name of the call by its content
+    Column("refs", Integer, nullable=False, server_default=text("0")),  # the result leads to objects in stores
     Index("tasks_id", "id", unique=True),
     Index("tasks_key", "user", "key", unique=True, sqlite_where=text("key IS NOT NULL"), postgresql_where=text("key IS NOT NULL")),
     Index("tasks_done", "grp", "done_seq", sqlite_where=text("done_seq IS NOT NULL"), postgresql_where=text("done_seq IS NOT NULL")),
+    Index("tasks_memo", "user", "memo", sqlite_where=text("memo IS NOT NULL"), postgresql_where=text("memo IS NOT NULL")),
     Index("tasks_live", "endpoint", "seq", sqlite_where=text("state < 10"), postgresql_where=text("state < 10")),
 )

@@ -113,6 +113,9 @@ class FastPost:
             return context.wrap_socket(connection, server_hostname=self._host)
         return connection
 
+    def __del__(self) -> None:
+        self.close()  # whoever lets go of it has no use for the connection
+
     def close(self) -> None:
         """Close the connection. Idempotent."""
         connection, self._socket = self._socket, None

@@ -21,7 +21,7 @@ def test_every_task_can_reach_every_terminal_state_it_should() -> None:
     assert {s for s in TaskState if s.terminal} <= MOVES[TaskState.SENT]
     assert move(TaskState.QUEUED, TaskState.SENT) is TaskState.SENT
     with pytest.raises(IllegalMoveError):
-        move(TaskState.QUEUED, TaskState.SUCCEEDED)
+        move(TaskState.WAITING, TaskState.SUCCEEDED)
 
 
 @pytest.mark.parametrize(("state", "started", "spec", "tries", "expected"), [

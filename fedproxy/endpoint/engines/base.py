@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
@@ -62,7 +62,7 @@ class Engine(Protocol):
         """Start workers; returns without waiting for them."""
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Run these, first in first out."""
+        """Run these: higher priorities first where the engine can (`SupportsPriorities`), first in first out among equals."""
 
     def cancel(self, task_id: bytes) -> None:
         """Stop a job: one that waits ends CANCELLED; one that runs has its worker killed."""
@@ -75,3 +75,11 @@ class Engine(Protocol):
 
     async def stop(self) -> None:
         """Stop all workers. Jobs that were running end LOST; those that waited end LOST and not started."""
+
+
+@runtime_checkable
+class SupportsPriorities(Protocol):
+    """An engine whose waiting jobs are ordered by priority."""
+
+    def reprioritize(self, priorities: Mapping[bytes, int]) -> None:
+        """Give other priorities to jobs (by task id) that wait; those that no longer do are passed over."""

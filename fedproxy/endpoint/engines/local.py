@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from attrs import evolve
 
 from fedproxy.config.endpoint import LocalEngine as LocalConfig
 from fedproxy.endpoint import strategy
@@ -21,6 +22,7 @@ from fedproxy.endpoint.engines.process import Doom, WorkerProcess
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, decode, encode, split
 from fedproxy.protocol.flow import Ahead, smoothed
+from fedproxy.protocol.ranked import Ranked
 from fedproxy.protocol.states import TaskState
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class LocalEngine:
         self._elastic = config.min_workers < config.max_workers
         self._scaling_timer: asyncio.TimerHandle | None = None
         self._workers: list[WorkerProcess] = []
-        self._waiting: deque[Job] = deque()
+        self._waiting: Ranked[Job] = Ranked()
         self._run_s: dict[bytes, float] = {}
         self._numbers = 0
         self._failed_starts = 0
@@ -60,18 +62,23 @@ class LocalEngine:
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs and fill the workers."""
-        self._waiting.extend(jobs)
+        for job in jobs:
+            self._waiting.push(job, job.task.priority)
         self._fill()
         if self._elastic and self._waiting:
             self._scale()
 
+    def reprioritize(self, priorities: Mapping[bytes, int]) -> None:
+        """Put waiting jobs behind those of their new priorities."""
+        for job in self._waiting.take_out(lambda job, priority: priorities.get(job.task.id, priority) != priority):
+            priority = priorities[job.task.id]
+            self._waiting.push(evolve(job, task=evolve(job.task, priority=priority)), priority)
+
     def cancel(self, task_id: bytes) -> None:
         """End a waiting job, or kill the worker that runs it; jobs behind it on that worker are given to another."""
-        for job in self._waiting:
-            if job.task.id == task_id:
-                self._waiting.remove(job)
-                self._end(job, TaskState.CANCELLED, "cancelled before it started", started=False)
-                return
+        for job in self._waiting.take_out(lambda job, _priority: job.task.id == task_id):
+            self._end(job, TaskState.CANCELLED, "cancelled before it started", started=False)
+            return
         for worker in self._workers:
             if any(job.task.id == task_id for job in worker.jobs):
                 worker.stop(Doom(task_id, TaskState.CANCELLED, "cancelled while it ran"))
@@ -91,7 +98,7 @@ class LocalEngine:
         self._stopping = True
         if self._scaling_timer is not None:
             self._scaling_timer.cancel()
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting = self._waiting, Ranked()
         for job in waiting:
             self._end(job, TaskState.LOST, "the endpoint was stopped before it started", started=False)
         for worker in list(self._workers):
@@ -148,7 +155,8 @@ class LocalEngine:
         function = self._catalog.spec(job.task.spec).function
         self._run_s[function] = smoothed(self._run_s.get(function), ended - started)
         times = (job.received, started, ended, time.time())
-        self._callbacks.ended(m.Outcome(outcome.id, outcome.attempt, outcome.state, outcome.size, times, outcome.moved), body)
+        self._callbacks.ended(m.Outcome(
+            outcome.id, outcome.attempt, outcome.state, outcome.size, times, outcome.moved, again=outcome.again, refs=outcome.refs), body)
 
     def _on_death(self, worker: WorkerProcess) -> None:
         self._workers.remove(worker)
@@ -178,7 +186,7 @@ class LocalEngine:
             elif self._stopping:
                 self._end(job, TaskState.LOST, "the endpoint was stopped before it started", started=False)
             else:
-                self._waiting.appendleft(job)
+                self._waiting.push_front(job, job.task.priority)
 
     def _replace(self, worker: WorkerProcess) -> None:
         if worker.released:
@@ -209,7 +217,7 @@ class LocalEngine:
         self._filling = False
         batches: dict[WorkerProcess, list[Job]] = {}
         while self._waiting:
-            job = self._waiting[0]
+            job = self._waiting.peek()
             spec = self._catalog.spec(job.task.spec)
             depth = 1 if spec.walltime_s else self._ahead.depth(self._run_s.get(spec.function))
             worker = self._pick(depth, batches)
@@ -217,7 +225,7 @@ class LocalEngine:
                 break
             if spec.walltime_s:
                 self._loop.call_later(spec.walltime_s, self._time_is_up, worker, job.task.id, spec.walltime_s)
-            self._waiting.popleft()
+            self._waiting.pop()
             worker.depth = min(worker.depth, depth) if worker.jobs else depth
             worker.jobs.append(job)
             batches.setdefault(worker, []).append(job)

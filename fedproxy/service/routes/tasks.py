@@ -111,7 +111,7 @@ async def cancel(request: Request) -> Response:
     for task_id in ids:
         for (seq,) in core.ledger.rows("SELECT seq FROM tasks WHERE id = ? AND user = ? AND state < 10", (task_id, user)):
             for task in core.ledger.load([seq], payloads=False):
-                forwarder_of(request).cancel(task)
+                forwarder_of(request).control.cancel(task)
     await core.commit.flush()
     return JSONResponse({task_id_text(i): _state_of(core, i) for i in ids})
 
