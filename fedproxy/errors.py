@@ -38,7 +38,11 @@
     │   └── TransferCancelledError
     ├── EndpointError
     │   ├── EndpointOfflineError
-    │   └── EndpointInUseError          another agent serves this endpoint
+    │   ├── EndpointInUseError          another agent serves this endpoint
+    │   └── ContainerError              a container could not be started
+    │       ├── ContainerRuntimeMissingError
+    │       ├── ImageMissingError       (also LookupError)
+    │       └── ImageNotAllowedError
     └── TaskError
         ├── TaskFailedError             the function raised what could not be sent back as it was
         ├── TaskLostError               may have started on a worker or machine that was lost
@@ -230,6 +234,22 @@ class EndpointOfflineError(EndpointError):
 
 class EndpointInUseError(EndpointError):
     """Another agent already serves this endpoint."""
+
+
+class ContainerError(EndpointError):
+    """A container could not be started at the endpoint; the task did not run."""
+
+
+class ContainerRuntimeMissingError(ContainerError):
+    """The endpoint has no container runtime, or its command is not installed."""
+
+
+class ImageMissingError(ContainerError, LookupError):
+    """The endpoint's machine does not have the image."""
+
+
+class ImageNotAllowedError(ContainerError):
+    """The endpoint's allow-list does not name the image."""
 
 
 class EndpointOfflineWarning(UserWarning):

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from attrs import Factory, field, frozen
 
+from fedproxy.config.containers import Containers
 from fedproxy.config.home import default_site, endpoint_dir, host_id
 
 Tree: TypeAlias = Mapping[str, object]
@@ -104,6 +105,7 @@ class EndpointConfig:
     stores: tuple[str, ...] = ()
     proxy_threshold_bytes: int = 64 * 1024
     """Results larger than this become proxies."""
+    containers: Containers = field(factory=Containers)
     heartbeat: Heartbeat = field(factory=Heartbeat)
     service_url: str = ""
     """Empty: the local service."""

@@ -72,11 +72,13 @@ def _executor(endpoint: str, options: dict[str, Any]) -> Executor:
     return executor
 
 
-def submit(fn: Callable[..., T], /, *args: Any, endpoint: str, options: dict[str, Any] | None = None, **kwargs: Any) -> TaskFuture[T]:
+def submit(fn: Callable[..., T], /, *args: Any, endpoint: str, container: str = "", options: dict[str, Any] | None = None,
+           **kwargs: Any) -> TaskFuture[T]:
     """Run ``fn(*args, **kwargs)`` at an endpoint and return a future.
 
     Args:
         endpoint: name or id.
+        container: image in which the endpoint runs it.
         options: see `fedproxy.Executor`: ``{"retries_on_loss": 1}``.
 
     Raises:
@@ -84,7 +86,8 @@ def submit(fn: Callable[..., T], /, *args: Any, endpoint: str, options: dict[str
         UnknownEndpointError: no endpoint of that name.
         SerializationError: the function or an argument cannot be sent.
     """
-    return _executor(endpoint, options or {}).submit(fn, *args, **kwargs)
+    chosen = {**(options or {}), **({"container": container} if container else {})}
+    return _executor(endpoint, chosen).submit(fn, *args, **kwargs)
 
 
 def map(fn: Callable[..., T], *iterables: Iterable[Any], endpoint: str, timeout: float | None = None,

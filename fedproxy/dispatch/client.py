@@ -59,11 +59,21 @@ class Client:
 
     # ------------------------------------------------------------ functions and tasks
 
-    def register_function(self, function: Callable[..., Any]) -> str:
-        """A function's id: the hash of its serialized body. It is sent with the first task that calls it."""
+    def register_function(self, function: Callable[..., Any], *, container: str = "") -> str:
+        """A function's id: the hash of its serialized body. It is sent with the first task that calls it.
+
+        Args:
+            container: image in which endpoints run it; its name is then part of the id.
+        """
         made = serialize_function(function)
-        self._functions[made.hash.hex()] = function
-        return made.hash.hex()
+        function_id = made.hash.hex() + (f"@{container}" if container else "")
+        self._functions[function_id] = function
+        return function_id
+
+    @staticmethod
+    def container(function_id: str) -> str:
+        """The image that a function was registered with; empty: none."""
+        return function_id.partition("@")[2]
 
     def function(self, function_id: str) -> Callable[..., Any]:
         """A function that was registered through this client.
@@ -76,7 +86,7 @@ class Client:
     def run(self, *args: Any, endpoint_id: str, function_id: str, **kwargs: Any) -> str:
         """Submit one call; returns its task id once the service has it."""
         executor = self._default_executor(endpoint_id)
-        future = executor.submit(self.function(function_id), *args, **kwargs)
+        future = executor.submit_to_registered_function(function_id, args, kwargs)
         executor.flush()
         return str(future.task_id)
 
@@ -90,7 +100,7 @@ class Client:
         executor = self._default_executor(endpoint_id)
         ids: dict[str, list[str]] = {}
         for function_id, args, kwargs in batch.calls:
-            future = executor.submit(self.function(function_id), *args, **kwargs)
+            future = executor.submit_to_registered_function(function_id, args, kwargs)
             ids.setdefault(function_id, []).append(str(future.task_id))
         executor.flush()
         return ids

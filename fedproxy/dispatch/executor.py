@@ -38,13 +38,14 @@ _KINDS = 1_000
 class Options:
     """How calls are run. ``retries_on_loss`` is how often a task may be run again after it may have started on a worker or machine that was lost;
     ``retries`` how often after an exception. A task that runs longer than ``walltime_s`` is stopped: SIGTERM, then SIGKILL, and ends EXPIRED.
-    ``on_offline`` is ``queue`` or ``fail``."""
+    ``on_offline`` is ``queue`` or ``fail``. ``container`` is the image in which the endpoint runs them; empty: none."""
 
     retries: int = field(default=0, validator=lambda _, a, v: _not_negative(a.name, v))
     retries_on_loss: int = field(default=0, validator=lambda _, a, v: _not_negative(a.name, v))
     walltime_s: float | None = field(default=None, validator=lambda _, a, v: _positive_or_none(a.name, v))
     threshold_bytes: int = field(default=64 * 1024, validator=lambda _, a, v: _not_negative(a.name, v))
     on_offline: str = field(default="queue", validator=lambda _, a, v: _one_of(a.name, v, ("queue", "fail")))
+    container: str = field(default="", validator=lambda _, a, v: _text(a.name, v))
 
 
 def _not_negative(name: str, value: object) -> None:
@@ -55,6 +56,11 @@ def _not_negative(name: str, value: object) -> None:
 def _positive_or_none(name: str, value: object) -> None:
     if value is not None and (not isinstance(value, int | float) or value <= 0):
         raise ConfigError(f"{name} is a number of seconds above zero, or None, not {value!r}")
+
+
+def _text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} is a text, not {value!r}")
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -132,10 +138,12 @@ class Executor(BaseExecutor):
         return self._submit(serialize_function(fn), args, kwargs, key)
 
     def submit_to_registered_function(self, function_id: str, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> TaskFuture[Any]:
-        """Run a function that was registered through this client."""
-        return self.submit(self.client.function(function_id), *args, **(kwargs or {}))
+        """Run a function that was registered through this client, in the container that it was registered with."""
+        function, container = serialize_function(self.client.function(function_id)), self.client.container(function_id)
+        return self._submit(function, args, kwargs or {}, None, container)
 
-    def _submit(self, function: SerializedFunction, args: tuple[Any, ...], kwargs: dict[str, Any], key: str | None) -> TaskFuture[Any]:
+    def _submit(self, function: SerializedFunction, args: tuple[Any, ...], kwargs: dict[str, Any], key: str | None,
+                container: str = "") -> TaskFuture[Any]:
         created = time.time()
         if self._shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
@@ -143,7 +151,7 @@ class Executor(BaseExecutor):
             self._after_fork()
         target = self._target()
         packed = pack(args, kwargs, target.policy)
-        kind = self._kind(function, target)
+        kind = self._kind(function, target, container or self.options.container)
         task_id = new_task_id()
         future: TaskFuture[Any] = TaskFuture(task_id, function.name, self._ask)
         if packed.refs:
@@ -222,15 +230,16 @@ class Executor(BaseExecutor):
             self._targets[name] = target
         return target
 
-    def _kind(self, function: SerializedFunction, target: _Target) -> Kind:
+    def _kind(self, function: SerializedFunction, target: _Target, container: str) -> Kind:
         """The spec of such calls, made once."""
         options = self.options
-        key = (function.hash, target.info.id, target.info.stores, options)
+        key = (function.hash, target.info.id, target.info.stores, options, container)
         kind = self._kinds.get(key)
         if kind is None:
             spec = Spec(
                 function.hash, target.info.id, function.name, options.retries, options.retries_on_loss, options.walltime_s, target.info.stores,
-                options.threshold_bytes, self.client.payload_limit_bytes, options.on_offline, f"{sys.version_info.major}.{sys.version_info.minor}")
+                options.threshold_bytes, self.client.payload_limit_bytes, options.on_offline, f"{sys.version_info.major}.{sys.version_info.minor}",
+                container)
             encoded = encode_spec(spec)
             if len(self._kinds) >= _KINDS:
                 self._kinds.clear()

@@ -35,6 +35,8 @@ class Spec:
     retry_backoff_most_s: float = 60.0
     memoize: bool = False
     """The worker says of each result whether it leads to objects in stores."""
+    container: str = ""
+    """The image that it runs in; empty: none."""
 
 
 @frozen

@@ -1,0 +1,102 @@
+"""Which containers a node holds: what is started, and what is released for it. Pure.
+
+Source: funcX (TPDS 2022), section 6.1: containers are deployed in proportion to the functions that wait for each kind, kept warm, and released
+when they were idle for long. What the paper leaves open is decided here: a container of another kind is released only if the new one still has
+something to do when it is up, and a kind that has none does not wait for ever behind kinds that are always busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+_PATIENCE = 4.0
+"""A kind without a container waits so many cold starts before a busy kind gives one up: switching then costs at most a fifth of the time."""
+
+
+@frozen
+class Demand:
+    """What is known of one kind. Times in seconds."""
+
+    waiting: int
+    containers: int = 0
+    """All of them: starting, idle and busy."""
+    starting: int = 0
+    idle: int = 0
+    oldest_s: float = 0.0
+    """How long the first that waits has waited."""
+    run_s: float | None = None
+    """How long its tasks take; None: not known yet."""
+    cold_s: float = 0.2
+    """How long a container takes to start."""
+
+    @property
+    def unserved(self) -> int:
+        """Waiting tasks for which there is neither an idle container nor one that is starting."""
+        return max(0, self.waiting - self.idle - self.starting)
+
+
+@frozen
+class Step:
+    """Start a container of one kind; first release an idle one of another, where ``release`` names it."""
+
+    start: str
+    release: str | None = None
+
+
+def worth_starting(demand: Demand) -> bool:
+    """Whether one more container, at the price of another kind's, would finish a task before those that there are have done all.
+
+    With none, always. With tasks of unknown length, yes: waiting for the first to end could take as long as that.
+    """
+    if not demand.waiting:
+        return False
+    if demand.containers == 0 or demand.run_s is None:
+        return True
+    return demand.waiting * demand.run_s / demand.containers > demand.cold_s + demand.run_s
+
+
+def shares(demands: Mapping[str, Demand], capacity: int) -> dict[str, int]:
+    """How many of ``capacity`` containers each kind should have: in proportion to what waits, each at least one, those that wait longest first.
+
+    Kinds without demand have no share. The shares add up to ``capacity``, or to what waits if that is less.
+    """
+    wanted = {kind: d.waiting for kind, d in sorted(demands.items(), key=lambda item: -item[1].oldest_s) if d.waiting}
+    found = dict.fromkeys(list(wanted)[:capacity], 1)
+    left = min(capacity, sum(wanted.values())) - len(found)
+    total = sum(wanted[kind] for kind in found)
+    exact = {kind: left * wanted[kind] / total for kind in found} if found else {}
+    for kind in found:
+        found[kind] = min(wanted[kind], 1 + int(exact[kind]))
+    for kind in sorted(found, key=lambda k: int(exact[k]) - exact[k]):  # largest remainders
+        if sum(found.values()) < min(capacity, sum(wanted.values())) and found[kind] < wanted[kind]:
+            found[kind] += 1
+    return found
+
+
+def fill_empty(demands: Mapping[str, Demand], room: int) -> list[Step]:
+    """What to start in empty slots, in proportion to what is not served."""
+    unserved = {kind: Demand(d.unserved, oldest_s=d.oldest_s) for kind, d in demands.items() if d.unserved}
+    return [Step(kind) for kind, count in shares(unserved, room).items() for _ in range(count)] if room > 0 else []
+
+
+def replace_idle(demands: Mapping[str, Demand]) -> Step | None:
+    """The next idle container that is given up for a kind that needs one more; None: all is as it should be.
+
+    Given up are containers of kinds for which nothing waits; those of a kind that has work only for one that has none at all and has been patient.
+    """
+    for kind, demand in sorted(demands.items(), key=lambda item: -item[1].oldest_s):
+        if not demand.unserved or not worth_starting(demand):
+            continue
+        spare = [other for other, d in demands.items() if other != kind and d.idle > 0 and d.waiting == 0]
+        if not spare and starved(demand):
+            spare = [other for other, d in demands.items() if other != kind and d.idle > 0 and d.containers > d.starting]
+        if spare:
+            return Step(kind, max(spare, key=lambda other: demands[other].idle))
+    return None
+
+
+def starved(demand: Demand) -> bool:
+    """Whether a kind has no container at all and has waited long enough to take one from a kind that has work."""
+    return demand.unserved > 0 and demand.containers == 0 and demand.oldest_s > _PATIENCE * demand.cold_s
