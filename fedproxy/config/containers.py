@@ -36,6 +36,8 @@ class Containers:
     """Whether the runtime may fetch an image that is not on this machine."""
     prefetch: tuple[str, ...] = ()
     """Images of which a container is started with the endpoint."""
+    routing: str = field(default="warm", validator=validators.in_(("warm", "random")))
+    """``warm`` looks for what is warm already; ``random`` is there to be compared with it."""
     idle_timeout_s: float = field(default=120.0, validator=validators.gt(0))
     """A warm container that had nothing to do for so long is released."""
     start_timeout_s: float = field(default=120.0, validator=validators.gt(0))

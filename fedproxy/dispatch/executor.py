@@ -239,7 +239,7 @@ class Executor(BaseExecutor):
             spec = Spec(
                 function.hash, target.info.id, function.name, options.retries, options.retries_on_loss, options.walltime_s, target.info.stores,
                 options.threshold_bytes, self.client.payload_limit_bytes, options.on_offline, f"{sys.version_info.major}.{sys.version_info.minor}",
-                container)
+                container=container)
             encoded = encode_spec(spec)
             if len(self._kinds) >= _KINDS:
                 self._kinds.clear()

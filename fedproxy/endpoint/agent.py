@@ -55,7 +55,7 @@ class Agent:
         self._catalog = AgentCatalog()
         self._journal = Journal(directory / "journal")
         self._holdings = Holdings(self._journal)
-        self._engine: Engine = build_engine(config.engine, directory, self._catalog, Callbacks(self._holdings.hand, self._ended))
+        self._engine: Engine = build_engine(config.engine, directory, self._catalog, Callbacks(self._holdings.hand, self._ended), config.containers)
         self._incarnation = new_uuid()
         self._channel: Channel | None = None
         self._heartbeat = config.heartbeat

@@ -44,35 +44,44 @@ class Router(Protocol[P]):
 
 
 class Ranking(Generic[P]):
-    """Places by a whole number, the highest first; among equals the one that has waited longest. Those at zero are left out."""
+    """Places by a whole number, the highest first; among equals one that was ranked lately: the others may be let go. Zero is not ranked.
+
+    Buckets are lists from which a place is taken by putting the last one where it was: a dict would be searched through its deleted entries.
+    """
 
     def __init__(self) -> None:
-        self._number: dict[P, int] = {}
-        self._buckets: list[dict[P, None]] = [{}]
+        self._at: dict[P, tuple[int, int]] = {}
+        """Place → its number and where it is in that bucket."""
+        self._buckets: list[list[P]] = [[]]
 
     def set(self, place: P, number: int) -> None:
         """Rank a place. O(1) amortized: the numbers of a place move by small steps."""
-        before = self._number.get(place, 0)
+        before, at = self._at.get(place, (0, 0))
         if before == number:
             return
         if before:
-            del self._buckets[before][place]
+            bucket = self._buckets[before]
+            last = bucket.pop()
+            if at < len(bucket):
+                bucket[at] = last
+                self._at[last] = before, at
         if number:
-            self._number[place] = number
             while len(self._buckets) <= number:
-                self._buckets.append({})
-            self._buckets[number][place] = None
+                self._buckets.append([])
+            self._at[place] = number, len(self._buckets[number])
+            self._buckets[number].append(place)
         else:
-            del self._number[place]
+            del self._at[place]
         while len(self._buckets) > 1 and not self._buckets[-1]:
             self._buckets.pop()
 
     def best(self) -> P | None:
-        """The place with the highest number; None while all are at zero."""
-        return next(iter(self._buckets[-1]), None)
+        """A place with the highest number; None while all are at zero."""
+        top = self._buckets[-1]
+        return top[-1] if top else None
 
     def __len__(self) -> int:
-        return len(self._number)
+        return len(self._at)
 
 
 @define

@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import select
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -124,13 +126,36 @@ def _exception(exc: BaseException) -> list[Buffer]:
     return list(serialize_exception(exc).parts)
 
 
-def main() -> None:
-    """``python -m fedproxy.endpoint.worker DESCRIPTOR PARENT_PID``."""
-    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+def end_with(channel: socket.socket) -> None:
+    """End this process when the agent closes the connection: in a container no parent's death is told. For a thread."""
+    poll = select.poll()
+    poll.register(channel, select.POLLRDHUP)
+    while not poll.poll():
+        pass
+    os._exit(1)
+
+
+def connect(path: str) -> socket.socket:
+    """The connection to the agent from inside a container, which ends this process with it."""
+    end = socket.socket(socket.AF_UNIX)
+    end.connect(path)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))  # the first process of a container ignores it otherwise
+    threading.Thread(target=end_with, args=(end,), name="fedproxy-end-with-agent", daemon=True).start()
+    return end
+
+
+def inherited(descriptor: int, parent: int) -> socket.socket:
+    """The connection to the agent that started this process, which dies with it."""
     die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's to handle
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
+    return end
+
+
+def main() -> None:
+    """``python -m fedproxy.endpoint.worker DESCRIPTOR PARENT_PID``, or in a container ``--connect PATH``."""
+    end = connect(sys.argv[2]) if sys.argv[1] == "--connect" else inherited(int(sys.argv[1]), int(sys.argv[2]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's to handle
     sys.argv = ["fedproxy-worker"]
     gc.freeze()
     Worker(WorkerPipe(end)).serve()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from attrs import frozen
 
-import fedproxy
 from fedproxy.config.containers import Containers
 from fedproxy.config.home import home
 from fedproxy.endpoint.containers.runtimes import Launch, Mount
@@ -37,7 +36,7 @@ class Interpreter:
 
 def this_interpreter() -> Interpreter:
     """The one that runs now."""
-    package = str(Path(fedproxy.__file__).parent)
+    package = str(Path(__file__).parents[2])
     sites = tuple(entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages")))
     return Interpreter(sys.executable, sys.base_prefix, sys.prefix, package, (*sites, str(Path(package).parent)))
 

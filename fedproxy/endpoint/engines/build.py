@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fedproxy.config.containers import Containers
 from fedproxy.config.endpoint import EngineConfig, LocalEngine
 from fedproxy.endpoint.engines.base import Callbacks, Catalog, Engine
 from fedproxy.errors import ConfigError
 
 
-def build_engine(config: EngineConfig, directory: Path, catalog: Catalog, callbacks: Callbacks) -> Engine:
+def build_engine(
+    config: EngineConfig, directory: Path, catalog: Catalog, callbacks: Callbacks, containers: Containers = Containers(),  # noqa: B008 - frozen
+) -> Engine:
     """The engine that ``config`` describes; it keeps its files under ``directory``.
 
     Raises:
@@ -18,5 +21,5 @@ def build_engine(config: EngineConfig, directory: Path, catalog: Catalog, callba
     if isinstance(config, LocalEngine):
         from fedproxy.endpoint.engines.local import LocalEngine as Local
 
-        return Local(config, directory / "workers", catalog, callbacks)
+        return Local(config, directory, catalog, callbacks, containers)
     raise ConfigError(f"engine.type: {config.type!r} is not available")

@@ -15,50 +15,64 @@ from pathlib import Path
 
 from attrs import evolve
 
+from fedproxy.config.containers import Containers
 from fedproxy.config.endpoint import LocalEngine as LocalConfig
 from fedproxy.endpoint import strategy
 from fedproxy.endpoint.engines.base import Callbacks, Catalog, Job, Load
+from fedproxy.endpoint.engines.launch import Starter
+from fedproxy.endpoint.engines.pool import Acts, Pool
 from fedproxy.endpoint.engines.process import Doom, WorkerProcess
+from fedproxy.endpoint.engines.waiting import Waiting
+from fedproxy.errors import ContainerError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, decode, encode, split
 from fedproxy.protocol.flow import Ahead, smoothed
-from fedproxy.protocol.ranked import Ranked
 from fedproxy.protocol.states import TaskState
+from fedproxy.serialize import serialize_exception
 
 log = logging.getLogger(__name__)
 
 _MESSAGE_BYTES = 1024 * 1024
 _START_FAILURES = 5
 _RESTART_DELAY_S = 1.0
+_TIDY_S = 1.0
 
 
 class LocalEngine:
     """Between ``min_workers`` and ``max_workers`` processes, replaced when they die."""
 
-    def __init__(self, config: LocalConfig, logs: Path, catalog: Catalog, callbacks: Callbacks, ahead: Ahead = Ahead()) -> None:  # noqa: B008 - frozen
-        self._logs, self._catalog, self._callbacks, self._ahead = logs, catalog, callbacks, ahead
+    def __init__(self, config: LocalConfig, directory: Path, catalog: Catalog, callbacks: Callbacks,
+                 containers: Containers = Containers(), ahead: Ahead = Ahead()) -> None:  # noqa: B008 - frozen
+        self._logs, self._catalog, self._callbacks, self._ahead = directory / "workers", catalog, callbacks, ahead
         self._scaling = config.scaling
         self._strategy = strategy.strategy(config.scaling)
         self._limits = strategy.Limits(config.min_workers, config.max_workers, parallelism=config.scaling.parallelism)
         self._elastic = config.min_workers < config.max_workers
         self._scaling_timer: asyncio.TimerHandle | None = None
         self._workers: list[WorkerProcess] = []
-        self._waiting: Ranked[Job] = Ranked()
+        self._waiting = Waiting(lambda job: catalog.spec(job.task.spec).container)
+        self._prefetch = containers.prefetch
+        self._pool = Pool(containers, directory.name, directory, Acts(self._spawn, self._release, self._refuse, self._fill_soon))
+        self._pool_timer: asyncio.TimerHandle | None = None
         self._run_s: dict[bytes, float] = {}
         self._numbers = 0
         self._failed_starts = 0
         self._stopping = False
         self._filling = False
+        self._removals: set[asyncio.Future[None]] = set()
         self._all_gone = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
         """Start as many workers as are always held; they announce themselves when they are ready."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        for _ in range(self._limits.min_units):
-            self._spawn()
+        for image in self._prefetch:
+            self._pool.prefetch(image)
+        for _ in range(self._limits.min_units - len(self._prefetch)):
+            self._pool.spawn()
         if self._elastic:
             self._scale()
+        self._tidy()
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs and fill the workers."""
@@ -91,20 +105,24 @@ class LocalEngine:
 
     def details(self) -> Mapping[str, object]:
         """Each worker: process id, whether it has announced itself, how many jobs it holds."""
-        return {"workers": [{"pid": w.pid, "ready": w.ready, "jobs": len(w.jobs)} for w in self._workers]}
+        workers = [{"pid": w.pid, "ready": w.ready, "jobs": len(w.jobs), **({"container": w.kind} if w.kind else {})} for w in self._workers]
+        return {"workers": workers, **self._pool.details(self._workers)}
 
     async def stop(self) -> None:
         """Kill all workers; every job ends."""
         self._stopping = True
-        if self._scaling_timer is not None:
-            self._scaling_timer.cancel()
-        waiting, self._waiting = self._waiting, Ranked()
-        for job in waiting:
+        for timer in (self._scaling_timer, self._pool_timer):
+            if timer is not None:
+                timer.cancel()
+        for job in self._waiting.take_all():
             self._end(job, TaskState.LOST, "the endpoint was stopped before it started", started=False)
         for worker in list(self._workers):
             worker.kill()
         if self._workers:
             await self._all_gone.wait()
+        if self._removals:
+            await asyncio.wait(self._removals)
+        await self._pool.close()
 
     # ------------------------------------------------------------ elasticity
 
@@ -117,23 +135,43 @@ class LocalEngine:
         self._scaling_timer = self._loop.call_later(self._scaling.period_s, self._scale)
         workers = [worker for worker in self._workers if not worker.released]
         age_s = self._scaling.queue_age_s
-        pending = strategy.older_than((j.received for j in self._waiting), age_s, time.time()) if age_s else len(self._waiting)
-        load = strategy.Load(pending, sum(not worker.jobs for worker in workers), len(workers))
+        bare = self._waiting.of("")  # containers are started by the pool
+        pending = strategy.older_than((j.received for j in bare), age_s, time.time()) if age_s else len(bare)
+        load = strategy.Load(pending, sum(not (worker.jobs or worker.kind) for worker in workers), len(workers))
         units = (strategy.Unit(str(w.number), w.idle_since if w.ready and not w.jobs else None) for w in workers)
         plan = self._strategy.plan(load, units, self._limits, time.monotonic())
         for _ in range(plan.grow):
-            self._spawn()
+            self._pool.spawn()
         for worker in workers:
             if str(worker.number) in plan.release:
-                worker.released, worker.ready = True, False
-                worker.kill()
+                self._release(worker)
+
+    def _release(self, worker: WorkerProcess) -> None:
+        worker.released, worker.ready = True, False
+        self._pool.leave(worker)
+        worker.kill()
+
+    def _tidy(self) -> None:
+        """Now and then, look for containers that are of no use."""
+        self._pool.release_idle(self._workers)
+        self._pool_timer = self._loop.call_later(_TIDY_S, self._tidy)
+
+    def _refuse(self, kind: str, error: ContainerError) -> None:
+        """None of the jobs that want this container can run."""
+        body = bytes(serialize_exception(error))
+        for job in self._waiting.take_all(kind):
+            times = (job.received, 0.0, 0.0, time.time())
+            self._callbacks.ended(m.Outcome(job.task.id, job.task.attempt, int(TaskState.FAILED), len(body), times, started=False), body)
 
     # ------------------------------------------------------------ workers
 
-    def _spawn(self) -> None:
-        if not self._stopping:
-            self._numbers += 1
-            self._workers.append(WorkerProcess(self._numbers, self._logs, self._on_frame, self._on_death))
+    def _spawn(self, kind: str, starter: Starter) -> WorkerProcess | None:
+        if self._stopping:
+            return None
+        self._numbers += 1
+        worker = WorkerProcess(self._numbers, self._logs, self._on_frame, self._on_death, kind, starter)
+        self._workers.append(worker)
+        return worker
 
     def _on_frame(self, worker: WorkerProcess, frame: memoryview) -> None:
         message, body = decode(frame)
@@ -141,8 +179,9 @@ class LocalEngine:
             for outcome, part in zip(message.items, split(body, (o.size for o in message.items)), strict=True):
                 self._answered(worker, outcome, bytes(part))
         elif isinstance(message, m.Ready):
-            worker.ready = True
+            worker.ready = worker.announced = True
             worker.idle_since = time.monotonic()
+            self._pool.ready(worker)
             self._failed_starts = 0
             log.info("worker %d is ready (%.2f s, Python %s)", worker.pid, time.monotonic() - worker.started, message.python)
         self._fill_soon()
@@ -151,15 +190,22 @@ class LocalEngine:
         job = worker.jobs.popleft()
         if not worker.jobs:
             worker.idle_since = time.monotonic()
+            if worker.doomed is None:
+                self._pool.idle(worker)
         _, started, ended, _ = outcome.times
         function = self._catalog.spec(job.task.spec).function
         self._run_s[function] = smoothed(self._run_s.get(function), ended - started)
+        self._pool.ran(worker.kind, ended - started)
         times = (job.received, started, ended, time.time())
         self._callbacks.ended(m.Outcome(
             outcome.id, outcome.attempt, outcome.state, outcome.size, times, outcome.moved, again=outcome.again, refs=outcome.refs), body)
 
     def _on_death(self, worker: WorkerProcess) -> None:
         self._workers.remove(worker)
+        self._pool.gone(worker)
+        if worker.removal is not None:
+            self._removals.add(worker.removal)
+            worker.removal.add_done_callback(self._removals.discard)
         jobs = list(worker.jobs)
         worker.jobs.clear()
         reason = worker.epitaph()
@@ -189,9 +235,7 @@ class LocalEngine:
                 self._waiting.push_front(job, job.task.priority)
 
     def _replace(self, worker: WorkerProcess) -> None:
-        if worker.released:
-            return
-        if worker.ready:
+        if worker.released or worker.kind or worker.ready:
             self._respawn()
             return
         self._failed_starts += 1
@@ -201,7 +245,9 @@ class LocalEngine:
 
     def _respawn(self) -> None:
         if len(self._workers) < self._limits.min_units:
-            self._spawn()
+            self._fill()  # what waits may want another container
+            if len(self._workers) < self._limits.min_units:
+                self._pool.spawn()
         elif self._elastic:
             self._scale()
 
@@ -216,37 +262,55 @@ class LocalEngine:
         """Give waiting jobs to workers: to idle ones first, then ahead to those whose jobs are all short."""
         self._filling = False
         batches: dict[WorkerProcess, list[Job]] = {}
-        while self._waiting:
-            job = self._waiting.peek()
-            spec = self._catalog.spec(job.task.spec)
-            depth = 1 if spec.walltime_s else self._ahead.depth(self._run_s.get(spec.function))
-            worker = self._pick(depth, batches)
-            if worker is None:
-                break
-            if spec.walltime_s:
-                self._loop.call_later(spec.walltime_s, self._time_is_up, worker, job.task.id, spec.walltime_s)
-            self._waiting.pop()
-            worker.depth = min(worker.depth, depth) if worker.jobs else depth
-            worker.jobs.append(job)
-            batches.setdefault(worker, []).append(job)
+        alone = self._pool.in_use and self._pool.starved(self._workers, self._waiting)
+        if alone:
+            self._pool.deploy(self._workers, self._waiting, self._limits.max_units)
+        for kind in self._waiting.kinds():
+            self._fill_kind(kind, batches, alone=alone)
+        if self._waiting and not self._stopping:
+            self._pool.deploy(self._workers, self._waiting, self._limits.max_units)
         if batches:
             self._callbacks.handed([job.task.id for jobs in batches.values() for job in jobs])
             for worker, jobs in batches.items():
                 self._give(worker, jobs)
 
+    def _fill_kind(self, kind: str, batches: dict[WorkerProcess, list[Job]], *, alone: bool) -> None:
+        """Give the jobs of one kind to its workers; ``alone``: no worker gets a second job while it has one."""
+        queue = self._waiting.of(kind)
+        while queue:
+            job = queue.peek()
+            spec = self._catalog.spec(job.task.spec)
+            depth = 1 if alone or spec.walltime_s else self._ahead.depth(self._run_s.get(spec.function))
+            worker = self._pick(kind, depth, batches)
+            if worker is None:
+                break
+            if spec.walltime_s:
+                self._loop.call_later(spec.walltime_s, self._time_is_up, worker, job.task.id, spec.walltime_s)
+            queue.pop()
+            worker.depth = min(worker.depth, depth) if worker.jobs else depth
+            worker.jobs.append(job)
+            self._pool.given(worker)
+            batches.setdefault(worker, []).append(job)
+
     def _time_is_up(self, worker: WorkerProcess, task_id: bytes, walltime_s: float) -> None:
         if worker.jobs and worker.jobs[0].task.id == task_id:
             worker.stop(Doom(task_id, TaskState.EXPIRED, f"it ran longer than its walltime of {walltime_s:g} s"))
 
-    def _pick(self, depth: int, batches: dict[WorkerProcess, list[Job]]) -> WorkerProcess | None:
-        """The ready worker with the fewest jobs that may take one more. A worker filled ahead is topped up only when half of it is done."""
+    def _pick(self, kind: str, depth: int, batches: dict[WorkerProcess, list[Job]]) -> WorkerProcess | None:
+        """An idle worker of the kind; else, for calls that are sent ahead, the one with the fewest jobs that may take one more.
+
+        A worker filled ahead is topped up only when half of it is done.
+        """
+        idle = self._pool.pick(kind, len(self._waiting.of(kind)))
+        if idle is not None or depth == 1:
+            return idle
         best: WorkerProcess | None = None
         for worker in self._workers:
             held = len(worker.jobs)
-            if not worker.ready or worker.doomed is not None or (best is not None and held >= len(best.jobs)):
+            if not held or worker.kind != kind or not worker.ready or worker.doomed is not None or (best is not None and held >= len(best.jobs)):
                 continue
-            limit = min(depth, worker.depth) if held else depth
-            if held == 0 or held < (limit if worker in batches else limit // 2):
+            limit = min(depth, worker.depth)
+            if held < (limit if worker in batches else limit // 2):
                 best = worker
         return best
 
@@ -258,10 +322,10 @@ class LocalEngine:
             batch.append(job)
             size += len(job.payload)
             if size > _MESSAGE_BYTES:
-                worker.pipe.send(_run_message(batch))
+                worker.send(_run_message(batch))
                 batch, size = [], 0
         if batch:
-            worker.pipe.send(_run_message(batch))
+            worker.send(_run_message(batch))
 
     def _teach(self, worker: WorkerProcess, specs: set[bytes]) -> None:
         if not specs:
@@ -269,7 +333,7 @@ class LocalEngine:
         functions = {self._catalog.spec(name).function for name in specs} - worker.known
         bodies = [(name, self._catalog.function(name)) for name in functions]
         blobs = tuple(m.Blob(name, len(body)) for name, body in bodies)
-        worker.pipe.send([encode(m.Catalog({name: self._catalog.encoded_spec(name) for name in specs}, blobs)), *(body for _, body in bodies)])
+        worker.send([encode(m.Catalog({name: self._catalog.encoded_spec(name) for name in specs}, blobs)), *(body for _, body in bodies)])
         worker.known |= specs | functions
 
     def _end(self, job: Job, state: TaskState, reason: str, *, started: bool = True) -> None:

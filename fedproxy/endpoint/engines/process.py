@@ -7,21 +7,23 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
 
 from fedproxy.endpoint.engines.base import Job
+from fedproxy.endpoint.engines.launch import Bare, Starter
 from fedproxy.endpoint.pipe import AgentPipe
+from fedproxy.protocol.codec import Buffer
 from fedproxy.protocol.states import TaskState
 
 _TAIL_BYTES = 4096
 _TERM_GRACE_S = 2.0
+_REMOVAL_S = 30.0
 
 
 @frozen
@@ -37,35 +39,64 @@ class WorkerProcess:
     """A process, its pipe, and the jobs it was given in the order in which it runs them."""
 
     def __init__(self, number: int, logs: Path, on_frame: Callable[[WorkerProcess, memoryview], None],
-                 on_death: Callable[[WorkerProcess], None]) -> None:
+                 on_death: Callable[[WorkerProcess], None], kind: str = "", starter: Starter = Bare()) -> None:  # noqa: B008 - stateless
         self.number = number
+        self.kind = kind
+        """The container image that it runs in; empty: none."""
         self.jobs: deque[Job] = deque()
         self.depth = 0
         """How many jobs it may hold, given those it holds."""
         self.known: set[bytes] = set()
         self.ready = False
+        self.announced = False
+        """Whether it has ever been ready."""
+        self.fresh = bool(kind)
+        """A container that was started for a waiting task and has not had one."""
         self.doomed: Doom | None = None
         """Why it is being stopped on purpose; None while it is not."""
         self.started = self.idle_since = time.monotonic()
+        self.removal: asyncio.Future[None] | None = None
+        """Under way: the removal of a container that does not end with its client."""
         self.released = False
         """Let go because there was nothing to do."""
         self._log = logs / f"worker-{number}.log"
         self._on_death = on_death
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-                end.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
-        descriptor = theirs.fileno()
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "fedproxy.endpoint.worker", str(descriptor), str(os.getpid())], pass_fds=(descriptor,),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        theirs.close()
+            self._started = starter.start(number, log)
+        self._process, self._channel = self._started.process, self._started.channel
         self.pid = self._process.pid
-        self.pipe = AgentPipe(ours, lambda frame: on_frame(self, frame))
+        self._on_frame = on_frame
         self._loop = asyncio.get_running_loop()
         self._watch = os.pidfd_open(self.pid)
         self._loop.add_reader(self._watch, self._died)
+        self._pipe: AgentPipe | None = None
+        if self._started.listening:
+            self._channel.setblocking(False)
+            self._loop.add_reader(self._channel, self._connected)
+        else:
+            self._pipe = AgentPipe(self._channel, self._receive)
+
+    def _connected(self) -> None:
+        """The worker in the container has found its socket. There is one worker: nobody else may connect."""
+        with suppress(BlockingIOError):
+            end, _ = self._channel.accept()
+            self._stop_listening()
+            self._channel = end
+            self._pipe = AgentPipe(end, self._receive)
+
+    def _stop_listening(self) -> None:
+        self._loop.remove_reader(self._channel)
+        with suppress(OSError):
+            os.unlink(self._channel.getsockname())
+        self._channel.close()
+
+    def _receive(self, frame: memoryview) -> None:
+        self._on_frame(self, frame)
+
+    def send(self, parts: Sequence[Buffer]) -> None:
+        """Send one frame to a worker that is ready."""
+        if self._pipe is not None:
+            self._pipe.send(parts)
 
     def _died(self) -> None:
         self._loop.remove_reader(self._watch)
@@ -73,7 +104,10 @@ class WorkerProcess:
         self._watch = -1
         self._process.wait()
         self.kill()  # what the worker itself had started
-        self.pipe.drain_and_close()
+        if self._pipe is not None:
+            self._pipe.drain_and_close()
+        else:
+            self._stop_listening()
         self._on_death(self)
 
     def signal(self, number: signal.Signals) -> None:
@@ -94,6 +128,11 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Kill the worker and all that it started."""
+        if self._started.remove and self.removal is None:
+            if self._pipe is not None:
+                with suppress(OSError):
+                    self._channel.shutdown(socket.SHUT_RDWR)  # a worker in a container ends with its connection
+            self.removal = self._loop.run_in_executor(None, _run_quietly, self._started.remove)
         self.signal(signal.SIGKILL)
 
     @property
@@ -119,3 +158,8 @@ class WorkerProcess:
             log.seek(max(0, self._log.stat().st_size - _TAIL_BYTES))
             return log.read().decode(errors="replace").strip()
         return ""
+
+
+def _run_quietly(command: Sequence[str]) -> None:
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_REMOVAL_S, check=False)

@@ -1,0 +1,59 @@
+"""How a worker process comes to be: its process, and the socket over which it will talk."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from typing import IO, Protocol
+
+from attrs import frozen
+
+BUFFER_BYTES = 1 << 20
+
+
+@frozen
+class Started:
+    """A process that was started for a worker."""
+
+    process: subprocess.Popen[bytes]
+    """The worker itself, or the client of a container runtime: it ends when the worker ends."""
+    channel: socket.socket
+    """Connected to the worker; or, with ``listening``, waiting for it to connect (once)."""
+    listening: bool = False
+    remove: tuple[str, ...] = ()
+    """Command line that ends the worker for certain when killing the process is not enough."""
+
+
+class Starter(Protocol):
+    """Starts a worker process."""
+
+    def start(self, number: int, output: IO[bytes]) -> Started:
+        """A process with its standard output and error in ``output``, in a session of its own.
+
+        Raises:
+            OSError: it could not be started.
+        """
+
+
+class Bare:
+    """A worker in this endpoint's own Python, on a socket pair."""
+
+    def start(self, number: int, output: IO[bytes]) -> Started:
+        """See `Starter`."""
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            widen(end)
+        descriptor = theirs.fileno()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fedproxy.endpoint.worker", str(descriptor), str(os.getpid())], pass_fds=(descriptor,),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        theirs.close()
+        return Started(process, ours)
+
+
+def widen(end: socket.socket) -> None:
+    """Room for large messages."""
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        end.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
