@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fedproxy.dispatch.executor import Executor as Executor
     from fedproxy.dispatch.executor import Options as Options
     from fedproxy.dispatch.future import TaskFuture as TaskFuture
+    from fedproxy.dispatch.redis import get_redis_client as get_redis_client
     from fedproxy.dispatch.shell import ShellFunction as ShellFunction
     from fedproxy.dispatch.shell import ShellResult as ShellResult
     from fedproxy.errors import FedproxyError as FedproxyError
@@ -38,6 +39,7 @@ _WHERE = {
     "as_completed": "fedproxy.dispatch.api",
     "gather": "fedproxy.dispatch.api",
     "get_client": "fedproxy.dispatch.api",
+    "get_redis_client": "fedproxy.dispatch.redis",
     "map": "fedproxy.dispatch.api",
     "submit": "fedproxy.dispatch.api",
 }

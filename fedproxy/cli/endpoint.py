@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from fedproxy.cli import daemon, exits, output, programs, state
+from fedproxy.cli import daemon, exits, output, programs, report, state
 from fedproxy.config import files
 from fedproxy.errors import ConfigError, FedproxyError
 
@@ -52,7 +52,7 @@ def configure(
 
 @app.command
 def start(
-    name: str = "local", *, workers: int | None = None, site: str | None = None, detach: bool = False,
+    name: str = "local", *, workers: int | None = None, site: str | None = None, redis: int | None = None, detach: bool = False,
     with_parent: Annotated[bool, Parameter(show=False)] = False,
 ) -> int:
     """Run an endpoint's agent, in the foreground unless --detach.
@@ -65,6 +65,8 @@ def start(
         Worker processes; wins over the configuration file.
     site
         Site name; wins over the configuration file.
+    redis
+        Bring along a Redis of so many nodes, as the site's first store and for `fedproxy.get_redis_client()`.
     detach
         Run in the background and return when it is connected to the service.
     with_parent
@@ -75,10 +77,13 @@ def start(
         flags[("engine", "max_workers")] = workers
     if site is not None:
         flags[("site",)] = site
+    if redis is not None:
+        flags[("redis", "nodes")] = redis
     config = files.load_endpoint(name, flags=flags).value
     if detach:
         state.require_service(config.service_url)
-        extra = [*(["--workers", str(workers)] if workers else []), *(["--site", site] if site else [])]
+        given = (("--workers", workers), ("--site", site), ("--redis", redis))
+        extra = [f"{flag}={value}" for flag, value in given if value is not None]
         info = daemon.start(programs.endpoint(name), extra=extra)
         output.say(f"endpoint {name!r} is connected (pid {info['pid']}, log {programs.endpoint(name).log})")
         return exits.OK
@@ -128,8 +133,10 @@ def status(name: str = "local", *, json: Json = False) -> int:
     if json:
         output.emit_json(found.as_dict())
     else:
-        shown = [(key, value) for key, value in found.as_dict().items() if value is not None]
-        output.table(f"Endpoint {name}", ("what", "value"), shown)
+        shown = [(key, value) for key, value in found.as_dict().items() if value is not None and key != "report"]
+        output.table(f"Endpoint {name}", ("what", "value"), [*shown, *report.rows(found.report or {})])
+        for title, columns, rows in report.tables(found.report or {}):
+            output.table(title, columns, rows, wide=True)
     return exits.OK if found.pid else exits.NOT_RUNNING
 
 

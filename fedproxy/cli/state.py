@@ -54,6 +54,8 @@ class EndpointState:
     in_flight: int | None = None
     """Tasks that were handed to the agent and have not ended."""
     problem: str | None = None
+    report: View | None = None
+    """What the agent said of itself last, see `fedproxy.protocol.report`; None while it is not connected."""
 
     def as_dict(self) -> dict[str, object]:
         """For ``--json``."""
@@ -101,6 +103,7 @@ def endpoint_state(name: str, view: View | None = None) -> EndpointState:
         workers=view["profile"].get("workers") if view and online else config.engine.max_workers,
         idle=view["idle"] if view and online and view["workers"] else None,  # unknown before the first heartbeat
         queued=view["queued"] if view else None, in_flight=view["in_flight"] if view else None,
+        report=view.get("report") if view else None,
     )
 
 

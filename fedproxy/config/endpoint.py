@@ -10,6 +10,7 @@ from attrs import Factory, field, frozen
 
 from fedproxy.config.containers import Containers
 from fedproxy.config.home import default_site, endpoint_dir, host_id
+from fedproxy.config.redis import AttachedRedis
 
 Tree: TypeAlias = Mapping[str, object]
 """Keys and values that somebody else defines, such as the arguments of a Parsl provider."""
@@ -109,6 +110,7 @@ class EndpointConfig:
     heartbeat: Heartbeat = field(factory=Heartbeat)
     service_url: str = ""
     """Empty: the local service."""
+    redis: AttachedRedis = field(factory=AttachedRedis)
 
     def store_urls(self) -> tuple[str, ...]:
         """The site's stores, fastest first."""

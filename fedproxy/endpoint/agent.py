@@ -24,16 +24,19 @@ from attrs import evolve
 from fedproxy import errors
 from fedproxy.config.endpoint import EndpointConfig
 from fedproxy.config.home import endpoint_dir, write_private
+from fedproxy.endpoint.attached import Attached, attached_redis
 from fedproxy.endpoint.catalog import AgentCatalog
 from fedproxy.endpoint.engines.base import Callbacks, Engine, Job, SupportsPriorities
 from fedproxy.endpoint.engines.build import build_engine
 from fedproxy.endpoint.holdings import Holdings
 from fedproxy.endpoint.identity import Identity, only_agent, register
 from fedproxy.endpoint.journal import Held, Journal
+from fedproxy.endpoint.reporting import Reporter
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import UNDERSTOOD, Buffer, decode, encode, split
 from fedproxy.protocol.ids import new_uuid
 from fedproxy.protocol.states import TaskState
+from fedproxy.store.user_redis import REDIS_VARIABLE
 from fedproxy.wire.zmq_channel import Channel, Peer
 
 log = logging.getLogger(__name__)
@@ -44,18 +47,21 @@ _MESSAGE_BYTES = 8 * 1024 * 1024
 _HELLO_AGAIN_S = 2.0
 _REFUSED_FOR_S = 30.0
 _GOODBYE_S = 5.0
+_REPORT_S = 5.0
+"""How often the service hears how this endpoint is, at least."""
 
 
 class Agent:
     """One endpoint's tasks, engine and connection."""
 
-    def __init__(self, config: EndpointConfig, identity: Identity, directory: Path) -> None:
+    def __init__(self, config: EndpointConfig, identity: Identity, directory: Path, attached: Attached) -> None:
         self._config, self._identity, self._directory = config, identity, directory
         self._loop = asyncio.get_running_loop()
         self._catalog = AgentCatalog()
         self._journal = Journal(directory / "journal")
         self._holdings = Holdings(self._journal)
         self._engine: Engine = build_engine(config.engine, directory, self._catalog, Callbacks(self._holdings.hand, self._ended), config.containers)
+        self._reporter = Reporter(attached, config.store_urls())
         self._incarnation = new_uuid()
         self._channel: Channel | None = None
         self._heartbeat = config.heartbeat
@@ -75,11 +81,12 @@ class Agent:
         """Serve until `stop` is set or the service refuses this agent for good."""
         await self._engine.start()
         self._connect()
-        beating = asyncio.ensure_future(self._beat())
+        background = [asyncio.ensure_future(each) for each in (self._beat(), self._reporter.watch_caches())]
         try:
             await self.stop.wait()
         finally:
-            beating.cancel()
+            for each in background:
+                each.cancel()
             self._send([encode(m.Heartbeat(time.time(), 0))])  # no credit: nothing more is sent here
             await self._engine.stop()
             await self._part()
@@ -126,17 +133,21 @@ class Agent:
         """Heartbeats, and the watch over the service's silence."""
         last_hello = time.monotonic()
         while True:
-            await asyncio.sleep(min(1.0, self._heartbeat.period_s / 3) if not self._open else self._heartbeat.period_s)
+            await asyncio.sleep(min(1.0, self._heartbeat.period_s / 3) if not self._open else min(_REPORT_S, self._heartbeat.period_s))
             now = time.monotonic()
             if self._open:
-                load = self._engine.load()
-                self._send([encode(m.Heartbeat(time.time(), _CREDIT, load.workers, load.idle, load.waiting))])
+                self._report()
             elif now - last_hello > _HELLO_AGAIN_S:
                 last_hello = now
                 self._hello()
             if now - self._heard > self._heartbeat.period_s * self._heartbeat.grace:
                 log.warning("the service has been silent for %.0f s: connecting anew", now - self._heard)
                 self._connect()
+
+    def _report(self) -> None:
+        load = self._engine.load()
+        report = self._reporter.report(load, self._engine.details(), len(self._holdings))
+        self._send([encode(m.Heartbeat(time.time(), _CREDIT, load.workers, load.idle, load.waiting, report))])
 
     async def _part(self) -> None:
         """Say goodbye once the service has confirmed what has ended, or after a few seconds."""
@@ -189,8 +200,7 @@ class Agent:
         self._open = True
         self._refused_since = None
         self._heartbeat = type(self._heartbeat)(message.heartbeat_period_s, message.heartbeat_grace)
-        load = self._engine.load()
-        self._send([encode(m.Heartbeat(time.time(), _CREDIT, load.workers, load.idle, load.waiting))])
+        self._report()
         write_private(self._directory / "agent.json", json.dumps({
             "pid": os.getpid(), "endpoint_id": self._identity.endpoint_id, "name": self._config.name, "started": time.time()}).encode())
         self._send_finished(self._holdings.finished())
@@ -288,6 +298,7 @@ class Agent:
         ended, self._ended_now = self._holdings.finish(self._ended_now), []
         self._send_finished(ended)
         self._holdings.write_down(ended)
+        self._reporter.count(ended)
 
     def _send_finished(self, results: list[tuple[m.Outcome, bytes]]) -> None:
         """Send what has ended; without a connection it is sent after the next welcome."""
@@ -316,13 +327,20 @@ def run(config: EndpointConfig) -> None:
         ServiceUnavailableError: the service did not answer within a minute.
     """
     directory = endpoint_dir(config.name)
-    with only_agent(directory):
-        identity = register(config, directory)
+    with only_agent(directory), attached_redis(config, directory) as attached:
+        config = attached.added_to(config)
+        identity = register(config, directory, attached)
+        os.environ.update(worker_environment(identity.endpoint_id, attached))  # all engines' workers inherit it
         try:
-            _run_loop(_serve(config, identity, directory))
+            _run_loop(_serve(config, identity, directory, attached))
         finally:
             with suppress(OSError):
                 os.unlink(directory / "agent.json")
+
+
+def worker_environment(endpoint_id: str, attached: Attached) -> dict[str, str]:
+    """What all workers of an endpoint find in their environment. No secrets: they are for the machine that resolves."""
+    return {"FEDPROXY_ENDPOINT_ID": endpoint_id, **({REDIS_VARIABLE: attached.url} if attached.url else {})}
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -334,9 +352,9 @@ def _run_loop(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-async def _serve(config: EndpointConfig, identity: Identity, directory: Path) -> None:
+async def _serve(config: EndpointConfig, identity: Identity, directory: Path, attached: Attached) -> None:
     gc.freeze()  # what was imported stays: the collector need not look at it between two tasks
-    agent = Agent(config, identity, directory)
+    agent = Agent(config, identity, directory, attached)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.stop.set)
     await agent.run()

@@ -17,6 +17,7 @@ from attrs import frozen
 from fedproxy.config.endpoint import EndpointConfig
 from fedproxy.config.home import host_id, private_dir, write_private
 from fedproxy.config.locate import ServiceAddress, locate_service
+from fedproxy.endpoint.attached import Attached
 from fedproxy.errors import EndpointInUseError, ServiceUnavailableError
 from fedproxy.protocol.codec import UNDERSTOOD
 from fedproxy.wire.curve import KeyPair, load_or_create_keys
@@ -74,14 +75,15 @@ def journal_id(directory: Path) -> str:
     return path.read_text()
 
 
-def profile_of(config: EndpointConfig) -> dict[str, object]:
+def profile_of(config: EndpointConfig, redis_url: str = "") -> dict[str, object]:
     """What the service and clients may know of this endpoint. Never a secret."""
     return {
+        **({"redis": redis_url} if redis_url else {}),
         "site": config.site, "host": host_id(), "stores": list(config.store_urls()), "display_name": config.display_name,
         "python": sys.version.split()[0], "engine": config.engine.type, "workers": config.engine.max_workers}
 
 
-def register(config: EndpointConfig, directory: Path) -> Identity:
+def register(config: EndpointConfig, directory: Path, attached: Attached) -> Identity:
     """Register with the service; waits up to a minute for it to come up.
 
     Raises:
@@ -89,7 +91,7 @@ def register(config: EndpointConfig, directory: Path) -> Identity:
         AuthenticationError: it does not accept the token.
     """
     keys = load_or_create_keys(directory / "curve.json")
-    body = {"name": config.name, "public_key": keys.public.decode(), "profile": profile_of(config), "versions": sorted(UNDERSTOOD)}
+    body = {"name": config.name, "public_key": keys.public.decode(), "profile": profile_of(config, attached.url), "versions": sorted(UNDERSTOOD)}
     answer = _ask(lambda: _locate(config), body)
     write_private(directory / "endpoint.id", str(answer["id"]).encode())
     return Identity(str(answer["id"]), str(answer["address"]), str(answer["server_key"]).encode(), keys, journal_id(directory), boot_id())

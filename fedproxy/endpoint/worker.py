@@ -6,7 +6,6 @@ The import chain stays light: this module is started in every worker of every co
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import select
@@ -18,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from fedproxy.endpoint.leash import die_with_parent
 from fedproxy.endpoint.pipe import WorkerPipe
 from fedproxy.errors import PayloadTooLargeError, TaskFailedError
 from fedproxy.protocol import messages as m
@@ -25,17 +25,9 @@ from fedproxy.protocol.codec import Buffer, decode, decode_spec, encode, split
 from fedproxy.protocol.states import TaskState
 from fedproxy.serialize import deserialize, serialize, serialize_exception
 
-_PR_SET_PDEATHSIG = 1
 _COPIED_BYTES = 1024
 """Larger payloads get memory of their own: arrays in them are aligned and writable, and do not hold on to the pipe's buffer."""
 Moved = tuple[int, int]
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when its agent dies, however it dies."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 class Worker:

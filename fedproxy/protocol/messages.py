@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
+from fedproxy.protocol.report import Report
+
 # ---------------------------------------------------------------- what is to be done
 
 
@@ -113,6 +115,8 @@ class Done:
     """See `timeline`."""
     moved: tuple[int, int] = (0, 0)
     """Bytes that the worker read from and wrote to stores."""
+    used: tuple[float, int] = (0.0, 0)
+    """Processor seconds, and the largest resident memory in bytes."""
 
 
 @frozen
@@ -212,6 +216,8 @@ class Outcome:
     """False: it raised an exception that is not worth another run."""
     refs: bool = False
     """The value leads to objects in stores, which may go while it stays. Said of memoized calls only."""
+    used: tuple[float, int] = (0.0, 0)
+    """Processor seconds, and the largest resident memory in bytes."""
 
 
 @frozen
@@ -270,6 +276,7 @@ class Heartbeat:
     workers: int = 0
     idle: int = 0
     queued: int = 0
+    report: Report | None = None
 
 
 @frozen

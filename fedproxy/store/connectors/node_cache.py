@@ -24,7 +24,17 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from fedproxy.config.home import host_id
 from fedproxy.errors import ConfigError, StoreClosedError, StoreError
-from fedproxy.store.connectors.base import Buffer, Connector, Entry, Parts, SupportsBatch, SupportsList, check_key
+from fedproxy.store.connectors.base import (
+    Buffer,
+    Connector,
+    Entry,
+    Parts,
+    SupportsBatch,
+    SupportsList,
+    SupportsReachable,
+    SupportsTouch,
+    check_key,
+)
 from fedproxy.store.connectors.registry import connector_from_url
 
 LOCKS = 1024
@@ -43,9 +53,8 @@ def connect(url: str) -> NodeCacheConnector:
     store = options.pop("store", "")
     if not store:
         raise ConfigError("nodecache:// needs a store", hint="nodecache://?store=URL, percent-encoded")
-    name = hashlib.sha256(store.encode()).hexdigest()[:12]
     named = options.pop("cache", "")
-    cache = connector_from_url(named or f"shm://{host_id()}/nodecache-{name}")
+    cache = connector_from_url(named or copies_url(store))
     try:
         least, lease_s = int(options.pop("min_bytes", MIN_BYTES)), float(options.pop("lease_s", LEASE_S))
     except ValueError as exc:
@@ -56,6 +65,16 @@ def connect(url: str) -> NodeCacheConnector:
     if named and not named.startswith("shm:"):  # shared memory is another on each node
         made.url += f"&cache={quote(cache.url, safe='')}"
     return made
+
+
+def copies_url(store: str) -> str:
+    """Where this node keeps its copies of what lies in ``store`` (a URL), unless told otherwise."""
+    return f"shm://{host_id()}/nodecache-{hashlib.sha256(store.encode()).hexdigest()[:12]}"
+
+
+def clear_copies(store: str) -> None:
+    """Remove this node's copies of what lies in ``store`` (a URL): it is going away."""
+    connector_from_url(copies_url(store)).close(clear=True)
 
 
 class NodeCacheConnector:
@@ -150,6 +169,15 @@ class NodeCacheConnector:
     def _drop(self, key: str) -> None:
         with suppress(StoreError):
             self.cache.evict(self._local(key))
+
+    def touch(self, key: str, ttl_s: float | None) -> bool:
+        """Let it live ``ttl_s`` from now in the store; the copy here keeps its own lease. False where the store cannot."""
+        self._check_open()
+        return isinstance(self.store, SupportsTouch) and self.store.touch(key, ttl_s)
+
+    def reachable(self) -> bool:
+        """Whether this process can use the store behind the cache."""
+        return self.store.reachable() if isinstance(self.store, SupportsReachable) else True
 
     def put_batch(
         self, items: Sequence[Parts], *, keys: Sequence[str] | None = None, ttl_s: float | None = None

@@ -163,11 +163,6 @@ def test_large_values_are_spread_evenly_over_the_shards(redis_cluster: list[Serv
 def test_keys_of_a_dead_shard_are_an_error_and_the_others_answer(need_redis: None, tmp_path: Path) -> None:
     with servers.redis_cluster(tmp_path / "cluster") as nodes, closing(connect(cluster_url(nodes))) as made:
         keys = made.put_batch([[b"%d" % index] for index in range(60)])
-        with nodes[0].client() as client:
-            client.config_set("cluster-require-full-coverage", "no")
-        for node in nodes[1:]:
-            with node.client() as client:
-                client.config_set("cluster-require-full-coverage", "no")
         nodes[2].kill()
         found, lost = 0, 0
         for key in keys:

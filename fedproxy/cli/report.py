@@ -1,0 +1,37 @@
+"""An endpoint's report of itself, as people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fedproxy.cli.output import human_bytes, human_seconds
+
+Rows = list[tuple[object, ...]]
+
+
+def rows(report: Mapping[str, Any]) -> Rows:
+    """What can be said in one line each."""
+    if not report:
+        return []
+    found: Rows = [("busy", report["busy"]), ("managers", report["managers"]), ("held", report["held"])]
+    if report["ended"]:
+        found.append(("ended", ", ".join(f"{count} {state}" for state, count in sorted(report["ended"].items()))))
+    if report["warm"]:
+        found.append(("warm", ", ".join(f"{name or 'no container'}: {count}" for name, count in sorted(report["warm"].items()))))
+    if report["walltime_left_s"] is not None:
+        found.append(("walltime left", human_seconds(report["walltime_left_s"])))
+    found.append(("cpu time of tasks", human_seconds(report["cpu_s"])))
+    found += [(name, human_bytes(report[key])) for name, key in (("results stored", "written_bytes"), ("staged", "staged_bytes")) if report[key]]
+    return found
+
+
+def tables(report: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str], Rows]]:
+    """What has a table of its own: title, columns, rows."""
+    if nodes := report.get("redis"):
+        yield "Redis", ("server", "state", "pid", "restarts", "memory", "limit", "keys", "evicted"), [
+            (node["address"], node["state"], node["pid"], node["restarts"], human_bytes(node["used_bytes"]), human_bytes(node["limit_bytes"]),
+             node["keys"], node["evicted"]) for node in nodes]
+    if caches := report.get("caches"):
+        yield "Caches of this node", ("store", "objects", "size"), [
+            (cache["name"], cache["objects"], human_bytes(cache["size_bytes"])) for cache in caches]
