@@ -73,9 +73,11 @@ class ExecutorEngine:
 
     type: str = "executor"
     factory: str = ""
-    """Import path of what makes it: a class or a function."""
+    """Import path of what makes it: a class or a function; or a class and, behind it, the method that gives the executor."""
     args: Tree = field(factory=dict)
-    """Its arguments."""
+    """Arguments of that class or function."""
+    address: str = "127.0.0.1"
+    """Where its workers reach this machine."""
     max_workers: int = field(factory=lambda: os.cpu_count() or 1)
     """Bundles of tasks that it is given at once."""
 

@@ -44,6 +44,9 @@ _CODES: dict[int, type] = {
     23: m.Reprioritize,
     30: m.Run,
     31: m.Ready,
+    32: m.Claim,
+    33: m.Grant,
+    34: m.Returned,
 }
 _CODE_OF = {kind: code for code, kind in _CODES.items()}
 _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {code: msgspec.msgpack.Decoder(kind) for code, kind in _CODES.items()}

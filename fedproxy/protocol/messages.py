@@ -304,3 +304,34 @@ class Ready:
 
     pid: int
     python: str
+
+
+# ---------------------------------------------------------------- agent ↔ workers that came with a bundle
+
+
+@frozen
+class Claim:
+    """Worker → agent: may I start these? Nothing of a bundle starts before the answer."""
+
+    bundle: int
+    attempts: tuple[tuple[bytes, int], ...]
+    """(task id, attempt)."""
+    specs: tuple[bytes, ...] = ()
+    """Those of its specs that are not known here."""
+
+
+@frozen
+class Grant:
+    """Agent → worker: of that bundle, start these and no others. Functions follow."""
+
+    bundle: int
+    ids: tuple[bytes, ...]
+    specs: dict[bytes, bytes]
+    functions: tuple[Blob, ...]
+
+
+@frozen
+class Returned:
+    """Worker → agent: granted, and certainly not started: another worker may have them."""
+
+    ids: tuple[bytes, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedproxy.config.containers import Containers
-from fedproxy.config.endpoint import EngineConfig, LocalEngine
+from fedproxy.config.endpoint import EngineConfig, ExecutorEngine, LocalEngine
 from fedproxy.endpoint.engines.base import Callbacks, Catalog, Engine
 from fedproxy.errors import ConfigError
 
@@ -22,4 +22,9 @@ def build_engine(
         from fedproxy.endpoint.engines.local import LocalEngine as Local
 
         return Local(config, directory, catalog, callbacks, containers)
+    if isinstance(config, ExecutorEngine):
+        from fedproxy.endpoint.engines.bundled import BundledEngine
+        from fedproxy.endpoint.engines.executor import ExecutorCarrier
+
+        return BundledEngine(ExecutorCarrier(config), catalog, callbacks, config.address, (config.address,))
     raise ConfigError(f"engine.type: {config.type!r} is not available")

@@ -124,6 +124,12 @@ class LocalEngine:
             await asyncio.wait(self._removals)
         await self._pool.close()
 
+    def withdraw(self) -> list[Job]:
+        """Give up the jobs that wait while every worker is busy: somebody else may have them. They do not end here."""
+        if any(not worker.jobs for worker in self._workers):
+            return []
+        return self._waiting.take_all()
+
     # ------------------------------------------------------------ elasticity
 
     def _scale(self) -> None:

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from fedproxy.config.endpoint import LocalEngine, Scaling
+from tests.endpoint.engines.harness import running
+from tests.endpoint.engines.suite import EngineSuite, nap
+
+
+class TestLocalEngine(EngineSuite):
+    @pytest.fixture
+    def config(self) -> LocalEngine:
+        return LocalEngine(max_workers=2)
+
+
+def test_workers_come_with_the_load_and_go_when_they_were_idle(tmp_path: Path) -> None:
+    async def scene() -> None:
+        config = LocalEngine(max_workers=3, min_workers=0, scaling=Scaling(idle_s=0.3, period_s=0.1))
+        async with running(config, tmp_path) as bench:
+            assert bench.engine.load().workers == 0
+            one = bench.submit(nap, 0.0)
+            assert await bench.value(one) == "rested"
+            tasks = bench.submit_all([bench.job(nap, 0.5) for _ in range(3)])
+            await bench.until(lambda: bench.engine.load().workers == 3, "all workers")
+            for task in tasks:
+                assert await bench.value(task) == "rested"
+            await bench.until(lambda: not bench.engine.details()["workers"], "all workers to be let go")
+            again = bench.submit(nap, 0.0)
+            assert await bench.value(again) == "rested"
+
+    asyncio.run(scene())
