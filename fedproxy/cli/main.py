@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from fedproxy.cli import configuration, endpoint, exits, local, output, service, store
+from fedproxy.cli import configuration, endpoint, exits, local, output, service, store, task
 from fedproxy.cli.demo.command import demo
 from fedproxy.errors import FedproxyError
 
@@ -30,7 +30,7 @@ def build_app() -> App:
     app.command(demo)
     for command in (local.up, local.down, local.status):
         app.command(command)
-    for group in (service.app, endpoint.app, store.app, configuration.app):
+    for group in (service.app, endpoint.app, task.app, store.app, configuration.app):
         app.command(group)
     return app
 

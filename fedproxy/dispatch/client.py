@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fedproxy.config.locate import locate_service
 from fedproxy.dispatch.batch import Batch
 from fedproxy.dispatch.endings import read_ending
 from fedproxy.dispatch.endpoints import Endpoints
+from fedproxy.dispatch.explain import Explanation, explanation
 from fedproxy.dispatch.functions import serialize_function
+from fedproxy.dispatch.written import TaskLogs, follow, logs_of
 from fedproxy.errors import ProtocolError, ServiceError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import decode, split
@@ -113,6 +115,39 @@ class Client:
         """
         answer: dict[str, Any] = self.rest.json("GET", f"/v1/tasks/{task_id}")
         return answer
+
+    def get_logs(self, task_id: str) -> TaskLogs:
+        """What a task wrote, live while it runs; see `TaskLogs`.
+
+        Raises:
+            UnknownTaskError: there is no such task of this user.
+        """
+        return logs_of(self._output(task_id))
+
+    def follow_logs(self, task_id: str) -> Iterator[tuple[str, str]]:
+        """(``stdout`` or ``stderr``, text) as the task writes, until it has ended."""
+        return follow(lambda: self._output(task_id))
+
+    def _output(self, task_id: str) -> m.TaskOutput:
+        message, _ = decode(self.rest.binary("GET", f"/v1/tasks/{task_id}/logs"))
+        if not isinstance(message, m.TaskOutput):
+            raise ProtocolError("logs that cannot be read")
+        return message
+
+    def explain(self, task_id: str) -> Explanation:
+        """Why a task is where it is, in words and as data.
+
+        Raises:
+            UnknownTaskError: there is no such task of this user.
+        """
+        return explanation(self.rest.json("GET", f"/v1/tasks/{task_id}/explain"))
+
+    def get_task_accounts(self, group_id: str) -> Iterator[dict[str, Any]]:
+        """The accounts of all tasks of a group, in order of submission: function, endpoint, state, timeline, worker, bytes, reason of a failure."""
+        after = 0
+        while page := self.rest.json("GET", f"/v1/groups/{group_id}/account?after={after}"):
+            yield from page
+            after = page[-1]["seq"]
 
     def get_result(self, task_id: str, *, timeout_s: float | None = 0.0) -> Any:
         """A task's value; raises what the task raised. Fetching deletes nothing.

@@ -21,9 +21,11 @@ from fedproxy.dispatch.chunks import call_chunk
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.connection import Connection
 from fedproxy.dispatch.endpoints import EndpointInfo, policy_for
+from fedproxy.dispatch.explain import Explanation, explanation
 from fedproxy.dispatch.functions import SerializedFunction, serialize_function
 from fedproxy.dispatch.future import TaskFuture
 from fedproxy.dispatch.payload import Packed, Policy, pack
+from fedproxy.dispatch.written import TaskLogs
 from fedproxy.errors import ConfigError, ServiceError, UnknownTaskError
 from fedproxy.protocol.codec import encode_spec
 from fedproxy.protocol.ids import new_task_id, parse_task_id, spec_hash
@@ -155,7 +157,7 @@ class Executor(BaseExecutor):
         task_id = new_task_id()
         future: TaskFuture[Any] = TaskFuture(task_id, function.name, self._ask)
         if packed.refs:
-            future.stored_bytes = packed.stored_bytes
+            future.stored = tuple(packed.refs)
             future.add_done_callback(partial(_release, packed, target.policy))
         if packed.needs:
             # Held until this task has ended: with its future, a large result would leave its store.
@@ -258,11 +260,23 @@ class Executor(BaseExecutor):
         """What futures ask of the service."""
         if question == "cancel":
             return self._cancel(future)
+        if question == "explain":
+            return self._explain(future)
         try:
+            if question == "logs":
+                return self.client.get_logs(future.task_id)
             task = self.client.get_task(future.task_id)
         except UnknownTaskError:
-            return "PENDING" if question == "status" else {}  # not yet acknowledged
+            return {"status": "PENDING", "logs": TaskLogs("", "", 0, False, True)}.get(question, {})  # not yet acknowledged
         return task["state"] if question == "status" else task["timeline"]
+
+    def _explain(self, future: TaskFuture[Any]) -> Explanation:
+        refs = [{"store": ref.store, "key": ref.key, "bytes": ref.size} for ref in future.stored]
+        try:
+            found = self.client.explain(future.task_id)
+        except UnknownTaskError:
+            found = explanation({"task_id": future.task_id, "state": "PENDING", "function": future.name})
+        return explanation({**found.data, "stored_arguments": refs, "client": sys.version.split()[0]})
 
     def _cancel(self, future: TaskFuture[Any]) -> None:
         deadline = time.monotonic() + 10.0

@@ -9,10 +9,13 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from fedproxy.dispatch.explain import Explanation
+from fedproxy.dispatch.written import TaskLogs
 from fedproxy.protocol.ids import task_id_text
 from fedproxy.protocol.messages import Done
 from fedproxy.protocol.states import TaskState
-from fedproxy.protocol.timeline import timeline
+from fedproxy.protocol.timeline import stations
+from fedproxy.store.ref import Ref
 
 T = TypeVar("T")
 
@@ -31,8 +34,8 @@ class TaskFuture(Future[T]):
         self._cancelling = threading.Lock()
         self.name = name
         """The function's name."""
-        self.stored_bytes = 0
-        """Bytes of arguments that went through a store."""
+        self.stored: tuple[Ref, ...] = ()
+        """Arguments that went through a store."""
         self.owns_result = True
         """A large result leaves its store with its last holder here. False for futures of tasks that another process submitted."""
         self.done_info: Done | None = None
@@ -42,6 +45,11 @@ class TaskFuture(Future[T]):
     def task_id(self) -> str:
         """The task's id, a UUID. It is final once the submit was acknowledged."""
         return task_id_text(self._id)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of arguments that went through a store."""
+        return sum(ref.size for ref in self.stored)
 
     @property
     def raw_id(self) -> bytes:
@@ -58,10 +66,20 @@ class TaskFuture(Future[T]):
         """Station → time (seconds since the epoch, by the clock of the machine that passed it); see `fedproxy.protocol.timeline`."""
         if self.done_info is None:
             return dict(self._ask(self, "timeline"))
-        stations = timeline(self.done_info.times)
+        passed = stations(self.done_info)
         if self._resolved_at:
-            stations["resolved"] = self._resolved_at
-        return stations
+            passed["resolved"] = self._resolved_at
+        return passed
+
+    def logs(self) -> TaskLogs:
+        """What the task wrote to standard output and error so far, also that of C code and of programs that it started; see `TaskLogs`."""
+        logs: TaskLogs = self._ask(self, "logs")
+        return logs
+
+    def explain(self) -> Explanation:
+        """Why the task is where it is: in words (``print(future.explain())``) and as data (``.data``)."""
+        found: Explanation = self._ask(self, "explain")
+        return found
 
     @property
     def moved_bytes(self) -> tuple[int, int]:

@@ -26,12 +26,13 @@ from fedproxy.config.endpoint import EndpointConfig
 from fedproxy.config.home import endpoint_dir, write_private
 from fedproxy.endpoint.attached import Attached, attached_redis
 from fedproxy.endpoint.catalog import AgentCatalog
-from fedproxy.endpoint.engines.base import Callbacks, Engine, Job, SupportsPriorities
+from fedproxy.endpoint.engines.base import Callbacks, Engine, Job, SupportsPriorities, TellsPlace
 from fedproxy.endpoint.engines.build import build_engine
 from fedproxy.endpoint.holdings import Holdings
 from fedproxy.endpoint.identity import Identity, only_agent, register
 from fedproxy.endpoint.journal import Held, Journal
 from fedproxy.endpoint.reporting import Reporter
+from fedproxy.endpoint.telling import Telling
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import UNDERSTOOD, Buffer, decode, encode, split
 from fedproxy.protocol.ids import new_uuid
@@ -62,6 +63,7 @@ class Agent:
         self._holdings = Holdings(self._journal)
         self._engine: Engine = build_engine(config.engine, directory, self._catalog, Callbacks(self._holdings.hand, self._ended), config.containers)
         self._reporter = Reporter(attached, config.store_urls())
+        self._telling = Telling(self._engine, self._send)
         self._incarnation = new_uuid()
         self._channel: Channel | None = None
         self._heartbeat = config.heartbeat
@@ -87,6 +89,7 @@ class Agent:
         finally:
             for each in background:
                 each.cancel()
+            self._telling.stop()
             self._send([encode(m.Heartbeat(time.time(), 0))])  # no credit: nothing more is sent here
             await self._engine.stop()
             await self._part()
@@ -180,6 +183,10 @@ class Agent:
             case m.Catalog():
                 self._learn(message.specs, message.functions, body)
                 self._wake()
+            case m.Where():
+                self._send([encode(self._place(message.id))])
+            case m.WrittenAck():
+                self._telling.heard()
             case m.Cancel():
                 for task_id in message.ids:
                     self._cancel(task_id)
@@ -249,6 +256,7 @@ class Agent:
             self._asleep += [entry for entry in tasks if not self._catalog.ready(entry.task.spec)]
             self._ask_for_missing()
         self._engine.submit([Job(entry.task, entry.payload or b"", now) for entry in ready])
+        self._telling.running()
 
     def _wake(self) -> None:
         tasks, self._asleep = self._asleep, []
@@ -266,6 +274,12 @@ class Agent:
         self._holdings.reprioritize(wanted)
         if isinstance(self._engine, SupportsPriorities):
             self._engine.reprioritize(wanted)
+
+    def _place(self, task_id: bytes) -> m.Place:
+        if any(entry.task.id == task_id for entry in self._asleep):
+            return m.Place(task_id, "asleep")
+        found = self._engine.place(task_id) if isinstance(self._engine, TellsPlace) else None
+        return found or m.Place(task_id, self._holdings.known(task_id))
 
     def _cancel(self, task_id: bytes) -> None:
         for entry in self._asleep:

@@ -97,6 +97,11 @@ class Holdings:
             self._journal.rewrite(self._held.values())
         return unfinished
 
+    def known(self, task_id: bytes) -> str:
+        """``ended``, ``handed`` (to the engine) or ``unknown``."""
+        entry = self._held.get(TaskId(task_id))
+        return "unknown" if entry is None else "handed" if entry.outcome is None else "ended"
+
     def finished(self) -> list[tuple[m.Outcome, bytes]]:
         """All that has ended and is not confirmed."""
         return [(entry.outcome, entry.body) for entry in self._held.values() if entry.outcome is not None]

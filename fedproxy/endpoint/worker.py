@@ -18,16 +18,18 @@ from collections.abc import Callable
 from typing import Any
 
 from fedproxy.endpoint.leash import die_with_parent
+from fedproxy.endpoint.output import TaskOutput
 from fedproxy.endpoint.pipe import WorkerPipe
 from fedproxy.errors import PayloadTooLargeError, TaskFailedError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, decode, decode_spec, encode, split
+from fedproxy.protocol.ids import task_id_text
 from fedproxy.protocol.states import TaskState
 from fedproxy.serialize import deserialize, serialize, serialize_exception
 
 _COPIED_BYTES = 1024
 """Larger payloads get memory of their own: arrays in them are aligned and writable, and do not hold on to the pipe's buffer."""
-Moved = tuple[int, int]
+_REASON_CHARACTERS = 300
 
 
 class Worker:
@@ -38,10 +40,14 @@ class Worker:
         self._specs: dict[bytes, m.Spec] = {}
         self._bodies: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._name = f"{socket.gethostname()}/{os.getpid()}"
+        self._output = TaskOutput()
+        self._called = 0.0
+        self._returned = 0.0
 
     def serve(self) -> None:
         """Run tasks until the agent closes the pipe."""
-        self._pipe.send([encode(m.Ready(os.getpid(), sys.version.split()[0]))])
+        self._pipe.send([encode(m.Ready(os.getpid(), sys.version.split()[0], self._output.at))])
         for frame in self._pipe.frames():
             message, body = decode(frame)
             if isinstance(message, m.Run):
@@ -58,41 +64,65 @@ class Worker:
 
     def _answer(self, task: m.Task, payload: memoryview) -> None:
         started = time.time()
-        state, parts, moved = self._run(task, payload)
-        size = sum(map(len, parts))
-        outcome = m.Outcome(task.id, task.attempt, state, size, (0.0, started, time.time(), 0.0), moved)
+        self._called = self._returned = 0.0
+        read, written = _moved()
+        state, parts, reason = self._run(task, payload)
+        read_now, written_now = _moved()
+        outcome = m.Outcome(
+            task.id, task.attempt, state, sum(map(len, parts)), (0.0, started, time.time(), 0.0), (read_now - read, written_now - written),
+            ran=(self._name, self._called, self._returned), output=self._output.take(), reason=reason)
         self._pipe.send([encode(m.Results((outcome,))), *parts])
 
-    def _run(self, task: m.Task, payload: memoryview) -> tuple[int, list[Buffer], Moved]:
+    def _run(self, task: m.Task, payload: memoryview) -> tuple[int, list[Buffer], str]:
         try:
             spec = self._specs[task.spec]
             function = self._functions.get(spec.function) or self._load(spec)
             args, kwargs = _arguments(task, memoryview(bytearray(payload)) if len(payload) > _COPIED_BYTES else payload)
-            value = function(*args, **kwargs)
-            parts, moved = self._result(value, spec)
+            os.environ["FEDPROXY_TASK_UUID"] = task_id_text(task.id)
+            self._called = time.time()
+            try:
+                value = function(*args, **kwargs)
+            finally:
+                self._returned = time.time()
+            parts = self._result(value, spec)
         except BaseException as exc:  # noqa: BLE001 - the boundary of a task: everything it raises is its result
-            return int(TaskState.FAILED), _exception(exc), (0, 0)
-        return int(TaskState.SUCCEEDED), parts, moved
+            return int(TaskState.FAILED), _exception(exc), _reason(exc)
+        return int(TaskState.SUCCEEDED), parts, ""
 
     def _load(self, spec: m.Spec) -> Callable[..., Any]:
         function: Callable[..., Any] = deserialize(self._bodies[spec.function])
         self._functions[spec.function] = function
         return function
 
-    def _result(self, value: object, spec: m.Spec) -> tuple[list[Buffer], Moved]:
+    def _result(self, value: object, spec: m.Spec) -> list[Buffer]:
         frame = serialize(value)
         if frame.nbytes <= spec.threshold_bytes:
-            return list(frame.parts), (0, 0)
+            return list(frame.parts)
         from fedproxy.endpoint.results import store_result
 
         stored = store_result(value, frame, spec)
         if stored is not None:
-            return list(stored.parts), (0, frame.nbytes)
+            return list(stored.parts)
         if frame.nbytes > spec.payload_limit_bytes:
             raise PayloadTooLargeError(
                 f"{spec.name} returned {frame.nbytes:,} bytes, over the limit of {spec.payload_limit_bytes:,}, and no store is shared with the client",
                 hint="give the endpoint a store that the client can reach")
-        return list(frame.parts), (0, 0)
+        return list(frame.parts)
+
+
+def _moved() -> tuple[int, int]:
+    """Bytes read from and written to stores by this process. Where no task has used a store, its module is not even loaded."""
+    traffic = sys.modules.get("fedproxy.store.traffic")
+    return (0, 0) if traffic is None else traffic.totals()
+
+
+def _reason(exc: BaseException) -> str:
+    """An exception in one line, for whoever cannot unpickle it."""
+    try:
+        text = f"{type(exc).__name__}: {exc}"
+    except Exception:  # noqa: BLE001 - the user's own __str__ may do anything
+        text = type(exc).__name__
+    return " ".join(text.split())[:_REASON_CHARACTERS]
 
 
 def _arguments(task: m.Task, payload: memoryview) -> tuple[tuple[Any, ...], dict[str, Any]]:

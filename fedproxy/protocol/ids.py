@@ -32,7 +32,8 @@ def new_task_id() -> TaskId:
 
 def task_id_text(task_id: bytes) -> str:
     """The id as people see it."""
-    return str(uuid.UUID(bytes=task_id))
+    text = task_id.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def parse_task_id(text: str | bytes | uuid.UUID) -> TaskId:

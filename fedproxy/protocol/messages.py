@@ -104,6 +104,27 @@ class SubmitAck:
 
 
 @frozen
+class Text:
+    """What was written to one stream: its beginning, its end, and how many bytes it had in all."""
+
+    head: bytes = b""
+    tail: bytes = b""
+    size: int = 0
+
+
+@frozen
+class Output:
+    """What a task wrote."""
+
+    out: Text = Text()
+    err: Text = Text()
+
+
+Ran = tuple[str, float, float]
+"""Who ran an attempt (for people); when the function was called, its arguments all there; when it returned or raised. Zeros: it did not come to that."""
+
+
+@frozen
 class Done:
     """One finished task, as the client sees it. Its body follows the message."""
 
@@ -117,6 +138,7 @@ class Done:
     """Bytes that the worker read from and wrote to stores."""
     used: tuple[float, int] = (0.0, 0)
     """Processor seconds, and the largest resident memory in bytes."""
+    ran: Ran = ("", 0.0, 0.0)
 
 
 @frozen
@@ -125,6 +147,16 @@ class Finished:
 
     cursor: int
     items: tuple[Done, ...]
+
+
+@frozen
+class TaskOutput:
+    """Service → client: what a task wrote in its last attempt that ran, or writes."""
+
+    attempt: int
+    state: int
+    """Of the task."""
+    output: Output
 
 
 # ---------------------------------------------------------------- service ↔ endpoint
@@ -218,6 +250,11 @@ class Outcome:
     """The value leads to objects in stores, which may go while it stays. Said of memoized calls only."""
     used: tuple[float, int] = (0.0, 0)
     """Processor seconds, and the largest resident memory in bytes."""
+    ran: Ran = ("", 0.0, 0.0)
+    output: Output | None = None
+    """None: it wrote nothing."""
+    reason: str = ""
+    """Of a failure, in one line."""
 
 
 @frozen
@@ -280,6 +317,52 @@ class Heartbeat:
 
 
 @frozen
+class Piece:
+    """More of what a running task writes: ``data`` stands at ``at`` of its stream. What was between this and the piece before is not kept."""
+
+    id: bytes
+    attempt: int
+    stream: int
+    """1: standard output, 2: standard error."""
+    at: int
+    data: bytes
+
+
+@frozen
+class Written:
+    """Endpoint → service: what tasks write while they run."""
+
+    pieces: tuple[Piece, ...]
+
+
+@frozen
+class WrittenAck:
+    """Service → endpoint: send more. One `Written` is under way at a time, so that a slow link is never behind."""
+
+
+@frozen
+class Where:
+    """Service → endpoint: somebody wants to know how far this task is."""
+
+    id: bytes
+
+
+@frozen
+class Place:
+    """Endpoint → service: how far a task is."""
+
+    id: bytes
+    at: str
+    """``running``, ``waiting`` (for a worker), ``blocked`` (its resources are in use), ``asleep`` (its function is on the way), ``handed`` (to an
+    engine that says no more), ``ended``, ``unknown``."""
+    position: int = 0
+    """How many wait before it."""
+    seconds: float = 0.0
+    """Since it was given to its worker."""
+    worker: str = ""
+
+
+@frozen
 class Goodbye:
     """Endpoint → service: stopping on purpose; what I still hold is in my journal."""
 
@@ -304,6 +387,8 @@ class Ready:
 
     pid: int
     python: str
+    wrote: tuple[int, int] = (0, 0)
+    """Bytes on its standard output and error before the first task."""
 
 
 # ---------------------------------------------------------------- agent ↔ workers that came with a bundle

@@ -30,6 +30,12 @@ class Ranked(Generic[T]):
         for negated in sorted(self._order):
             yield from self._lanes[-negated]
 
+    def items(self) -> Iterator[tuple[T, int]]:
+        """Items in order, each with its priority."""
+        for negated in sorted(self._order):
+            for item in self._lanes[-negated]:
+                yield item, -negated
+
     def push(self, item: T, priority: int) -> None:
         """Put an item behind those of its priority."""
         self._lane(priority).append(item)

@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterable, Sequence
 
 from fedproxy.protocol.ids import TaskId
+from fedproxy.protocol.messages import Outcome
 from fedproxy.protocol.states import TaskState
 from fedproxy.service.core import Core
 from fedproxy.service.dependencies import Dependencies, Release
 from fedproxy.service.rows import Ending, LiveTask
+
+_NO_OUTCOME = Outcome(b"", 0, 0, 0)
 
 
 class Endings:
@@ -21,8 +24,7 @@ class Endings:
         """Tasks of which a result is being committed: not yet to be acknowledged, not to be taken twice."""
         self.dependencies = Dependencies(core.ledger, release, self.end_here)
 
-    def end(self, task: LiveTask, state: TaskState, body: bytes, times: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
-            moved: tuple[int, int] = (0, 0), *, refs: bool = False, own_verdict: bool) -> None:
+    def end(self, task: LiveTask, state: TaskState, body: bytes, outcome: Outcome = _NO_OUTCOME, *, own_verdict: bool) -> None:
         """Write a task's only ending, and push it to whoever waits. The caller asks for the commit, and calls `settled` after it.
 
         What an endpoint says is pushed at once: after a crash it says so again. An ``own_verdict`` of the service would be forgotten and might
@@ -32,7 +34,7 @@ class Endings:
         core.done_seq += 1
         self.under_way.add(task.id)
         task.state = state
-        ending = Ending(task, state, core.done_seq, time.time(), times, moved, body, refs)
+        ending = Ending(task, state, core.done_seq, time.time(), outcome.times, outcome.moved, body, outcome.refs, outcome.ran)
         core.commit.next.endings.append(ending)
         if own_verdict:
             core.commit.then(lambda: core.streams.push(task.user, task.group, ending.done(), body))

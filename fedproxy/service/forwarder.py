@@ -23,10 +23,11 @@ from fedproxy.protocol.states import TERMINAL, TaskState
 from fedproxy.service.control import Control
 from fedproxy.service.core import Core
 from fedproxy.service.endings import Endings
+from fedproxy.service.looking import Looking
 from fedproxy.service.outbound import Outbound
 from fedproxy.service.outgoing import catalog_message
 from fedproxy.service.registry import Endpoint
-from fedproxy.service.rows import LiveTask
+from fedproxy.service.rows import LiveTask, attempt_row
 from fedproxy.service.sessions import Session, Sessions
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Forwarder:
         self.outbound = Outbound(core, self.sessions)
         self.endings = Endings(core, self.outbound.release)
         self.control = Control(core, self.sessions, self.outbound, self.endings)
+        self.looking = Looking(self.sessions.send)
         self._restore()
 
     def _restore(self) -> None:
@@ -113,6 +115,8 @@ class Forwarder:
                 session.credit = message.credit
                 self.sessions.send(session, [encode(m.Heartbeat(message.sent))])
                 self.outbound.pump(endpoint_id)
+            case m.Place() | m.Written():
+                self.looking.heard(session, message)
             case m.Need():
                 self.sessions.send(session, catalog_message(self._core, session, message))
             case m.Goodbye():
@@ -215,13 +219,16 @@ class Forwarder:
         self.endings.under_way.add(task.id)
         spec = self._core.catalog.spec(task.user, task.spec) or m.Spec(b"", task.endpoint)
         after = after_attempt(TaskState(outcome.state), outcome.started, spec, Tries(task.failures, task.losses), worth_it=outcome.again)
+        written = self.looking.live.pop(task.id)
+        if isinstance(after, Again) or outcome.output is not None or written is not None or outcome.reason:
+            self._core.commit.next.attempts.append(attempt_row(task, outcome, body, time.time(), written))
         if isinstance(after, Again):
             task.failures, task.losses = after.tries.failures, after.tries.losses
             task.attempt += after.new_attempt
             task.acked = False
             self.outbound.requeue([task], backoff_s(spec, after.tries, random.random()) if after.new_attempt else 0.0)  # noqa: S311 - dice
             return
-        self.endings.end(task, after, body, outcome.times, outcome.moved, refs=outcome.refs, own_verdict=own_verdict)
+        self.endings.end(task, after, body, outcome, own_verdict=own_verdict)
 
     def _lose(self, session: Session, ids: Sequence[TaskId], reason: str) -> None:
         ids = [i for i in ids if i in session.in_flight]

@@ -21,7 +21,7 @@ from attrs import define, field
 from fedproxy.config.home import PRIVATE_FILE
 from fedproxy.protocol.ids import TaskId
 from fedproxy.protocol.states import TaskState
-from fedproxy.service.rows import Ending, LiveTask
+from fedproxy.service.rows import AttemptRow, Ending, LiveTask
 
 _T = TypeVar("_T")
 _CHUNKS = (128, 32, 8, 1)  # few shapes of statements, so that each is prepared once
@@ -40,16 +40,17 @@ class Transaction:
     endings: list[Ending] = field(factory=list)
     requeued: list[LiveTask] = field(factory=list)
     acked: list[TaskId] = field(factory=list)
+    attempts: list[AttemptRow] = field(factory=list)
     other: list[Callable[[sqlite3.Connection], None]] = field(factory=list)
 
     def then(self, later: Transaction) -> Transaction:
         """Both in one."""
         return Transaction(
             self.inserts + later.inserts, self.sent + later.sent, self.endings + later.endings, self.requeued + later.requeued,
-            self.acked + later.acked, self.other + later.other)
+            self.acked + later.acked, self.attempts + later.attempts, self.other + later.other)
 
     def __bool__(self) -> bool:
-        return bool(self.inserts or self.sent or self.endings or self.requeued or self.acked or self.other)
+        return bool(self.inserts or self.sent or self.endings or self.requeued or self.acked or self.attempts or self.other)
 
 
 def _chunks(rows: Sequence[_T]) -> Iterator[Sequence[_T]]:
@@ -112,6 +113,7 @@ class Ledger:
             self._end(work.endings)
             self._requeue(work.requeued)
             self._mark_acked(work.acked)
+            self._note_attempts(work.attempts)
             for action in work.other:
                 action(connection)
             connection.execute("COMMIT")
@@ -178,6 +180,9 @@ class Ledger:
 
     def _mark_acked(self, ids: list[TaskId]) -> None:
         self._many([(task_id,) for task_id in ids], "UPDATE tasks SET acked = 1 FROM (VALUES {rows}) AS v WHERE tasks.id = v.column1 AND tasks.state = 1")
+
+    def _note_attempts(self, rows: list[AttemptRow]) -> None:
+        self._many([(r.seq, r.attempt, int(r.state), r.finished, r.reason, r.worker, r.output) for r in rows], "INSERT OR REPLACE INTO attempts VALUES {rows}")
 
     # ------------------------------------------------------------ reading
 

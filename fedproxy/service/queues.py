@@ -110,6 +110,19 @@ class Queues:
         line = self._lines.get(endpoint)
         return max(0, line.length) if line is not None else 0
 
+    def position(self, endpoint: str, user: str, seq: int) -> int | None:
+        """How many of the user's tasks wait before the one at this place in the ledger; None if it does not wait."""
+        line = self._lines.get(endpoint)
+        ranked = line.users.get(user) if line is not None else None
+        before = 0
+        for entry, priority in ranked.items() if ranked is not None else ():
+            if (_seq(entry), priority) in self._gone:
+                continue
+            if _seq(entry) == seq:
+                return before
+            before += 1
+        return None
+
     def take(self, endpoint: str, most: int) -> list[Entry]:
         """Take up to ``most`` from the front, in order: tasks, and places of those to be loaded."""
         line = self._lines.get(endpoint)

@@ -22,5 +22,7 @@ class Retention:
         """Delete what is older, with the next commit."""
         now = min(time.time(), self._wall + time.monotonic() - self._steady)
         limit = now - self._core.config.retention_s
-        self._core.commit.next.other.append(lambda c: c.execute("DELETE FROM tasks WHERE state >= 10 AND finished < ?", (limit,)))  # type: ignore[arg-type]
+        other = self._core.commit.next.other
+        other.append(lambda c: c.execute("DELETE FROM tasks WHERE state >= 10 AND finished < ?", (limit,)))  # type: ignore[arg-type]
+        other.append(lambda c: c.execute("DELETE FROM attempts WHERE seq NOT IN (SELECT seq FROM tasks)"))  # type: ignore[arg-type]
         self._core.commit.ask()

@@ -78,3 +78,14 @@ tasks = Table(
     Index("tasks_memo", "user", "memo", sqlite_where=text("memo IS NOT NULL"), postgresql_where=text("memo IS NOT NULL")),
     Index("tasks_live", "endpoint", "seq", sqlite_where=text("state < 10"), postgresql_where=text("state < 10")),
 )
+
+attempts = Table(  # of tasks that wrote something or were tried again: most tasks have no row
+    "attempts", metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("state", Integer, nullable=False),
+    Column("finished", Float, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("worker", String, nullable=False),
+    Column("output", LargeBinary),  # msgpack of `Output`
+)

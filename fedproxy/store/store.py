@@ -30,6 +30,7 @@ from fedproxy.store.failures import StoredFailure
 from fedproxy.store.proxies import proxy_from_ref, short_kind
 from fedproxy.store.ref import Ref, RefBatch
 from fedproxy.store.registry import open_store, unregister_store
+from fedproxy.store.traffic import count
 from fedproxy.store.urls import StoreOptions, StoreUrl
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class Store:
             start = time.perf_counter()
             key = self.connector.put(frame.parts, key=key, ttl_s=ttl or self.options.ttl_s)
             self._measure(frame.nbytes, time.perf_counter() - start)
+        count(written=frame.nbytes)
         ref = Ref(self.url, key, frame.nbytes, frame.digest, self.site)
         if lifetime is not None:
             lifetime.add(self, ref)
@@ -308,19 +310,26 @@ class Store:
     def _read(self, key: str) -> Buffer | None:
         self._check_open()
         if self._cache.max_bytes == 0:
-            return self.connector.get(key)
+            return self._fetch(key)
         cached = self._cache.get(key)
         if cached is not None:
             return cached
         frame, shared = self._flights.run(key, lambda: self._read_through(key))
         return frame.toreadonly() if shared and frame is not None else cast("Buffer | None", frame)
 
-    def _read_through(self, key: str) -> memoryview | None:
+    def _fetch(self, key: str) -> Buffer | None:
         frame = self.connector.get(key)
+        if frame is not None:
+            count(read=len(frame))
+        return frame
+
+    def _read_through(self, key: str) -> memoryview | None:
+        frame = self._fetch(key)
         return None if frame is None else self._cache.offer(key, _flat(frame))
 
     def _put_all(self, frames: list[Frame | bytes], ttl_s: float | None) -> list[str]:
         connector = self.connector
+        count(written=sum(map(len, frames)))
         if isinstance(connector, SupportsPacking) and set(map(type, frames)) == {bytes}:
             return connector.put_small(cast("list[bytes]", frames), ttl_s=ttl_s)
         items: list[Parts] = [frame.parts if isinstance(frame, Frame) else [frame] for frame in frames]
@@ -331,7 +340,9 @@ class Store:
     def _read_batch(self, keys: Sequence[str]) -> Sequence[Buffer | None]:
         self._check_open()
         if isinstance(self.connector, SupportsBatch):
-            return self.connector.get_batch(keys)
+            frames = self.connector.get_batch(keys)
+            count(read=sum(len(frame) for frame in frames if frame is not None))
+            return frames
         return [self._read(key) for key in keys]
 
     def _load(self, frame: Buffer, key: str, digest: bytes) -> Any:

@@ -152,12 +152,14 @@ def test_another_user_sees_nothing_and_reaches_nothing(programs: Programs) -> No
         text = task_id_text(task_id)
         assert other.json("GET", "/v1/endpoints") == []
         for call in (lambda: other.json("GET", "/v1/endpoints/mine"), lambda: other.json("DELETE", "/v1/endpoints/mine"),
-                     lambda: other.json("GET", f"/v1/tasks/{text}"), lambda: other.binary("GET", f"/v1/tasks/{text}/result")):
+                     lambda: other.json("GET", f"/v1/tasks/{text}"), lambda: other.binary("GET", f"/v1/tasks/{text}/result"),
+                     lambda: other.binary("GET", f"/v1/tasks/{text}/logs"), lambda: other.json("GET", f"/v1/tasks/{text}/explain")):
             with pytest.raises(errors.NotFoundError):
                 call()
         other.json("POST", "/v1/tasks/cancel", [text])
         assert mine.json("GET", f"/v1/tasks/{text}")["state"] != "CANCELLED"
         assert other.json("GET", f"/v1/groups/{mine.json('GET', f'/v1/tasks/{text}')['task_group_id']}") == []
+        assert other.json("GET", f"/v1/groups/{mine.json('GET', f'/v1/tasks/{text}')['task_group_id']}/account") == []
         rejected = send(other, batch(mine, endpoint=mine.json("GET", "/v1/endpoints/mine")["id"])).rejected
         assert [r.error for r in rejected] == ["UnknownEndpointError"]
         other.close()

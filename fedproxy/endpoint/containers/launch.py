@@ -13,7 +13,6 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import IO
 
 from fedproxy.config.containers import Containers
 from fedproxy.endpoint.containers.plan import Plan
@@ -58,14 +57,14 @@ class InContainer:
     def __init__(self, image: str, config: Containers, runtime: Runtime, plan: Plan, channels: Channels) -> None:
         self._image, self._config, self._runtime, self._plan, self._channels = image, config, runtime, plan, channels
 
-    def start(self, number: int, output: IO[bytes]) -> Started:
+    def start(self, number: int, out: int, err: int) -> Started:
         """See `Starter`."""
         listener, path = self._channels.open(number)
         name = f"fedproxy-{secrets.token_hex(6)}"
         launch = self._plan.launch(self._config, self._image, name, path)
         try:
             process = subprocess.Popen(
-                self._runtime.start(launch), env=dict(self._plan.environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                self._runtime.start(launch), env=dict(self._plan.environment), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True)
         except OSError:
             listener.close()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
-from fedproxy.protocol.messages import Outcome, Spec, Task
+from fedproxy.protocol.messages import Outcome, Piece, Place, Spec, Task
 
 
 @frozen
@@ -83,3 +83,19 @@ class SupportsPriorities(Protocol):
 
     def reprioritize(self, priorities: Mapping[bytes, int]) -> None:
         """Give other priorities to jobs (by task id) that wait; those that no longer do are passed over."""
+
+
+@runtime_checkable
+class TellsWritten(Protocol):
+    """An engine that sees what its tasks write while they run."""
+
+    def written(self) -> Iterator[Piece]:
+        """What running tasks wrote since the last call."""
+
+
+@runtime_checkable
+class TellsPlace(Protocol):
+    """An engine that knows how far each of its jobs is."""
+
+    def place(self, task_id: bytes) -> Place | None:
+        """How far a job is; None if the engine does not have it."""

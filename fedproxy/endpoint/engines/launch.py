@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from typing import IO, Protocol
+from typing import Protocol
 
 from attrs import frozen
 
@@ -29,8 +29,8 @@ class Started:
 class Starter(Protocol):
     """Starts a worker process."""
 
-    def start(self, number: int, output: IO[bytes]) -> Started:
-        """A process with its standard output and error in ``output``, in a session of its own.
+    def start(self, number: int, out: int, err: int) -> Started:
+        """A process with its standard output and error in these files, in a session of its own.
 
         Raises:
             OSError: it could not be started.
@@ -40,7 +40,7 @@ class Starter(Protocol):
 class Bare:
     """A worker in this endpoint's own Python, on a socket pair."""
 
-    def start(self, number: int, output: IO[bytes]) -> Started:
+    def start(self, number: int, out: int, err: int) -> Started:
         """See `Starter`."""
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
@@ -48,7 +48,7 @@ class Bare:
         descriptor = theirs.fileno()
         process = subprocess.Popen(
             [sys.executable, "-m", "fedproxy.endpoint.worker", str(descriptor), str(os.getpid())], pass_fds=(descriptor,),
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+            stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
         theirs.close()
         return Started(process, ours)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import evolve
@@ -97,6 +97,24 @@ class LocalEngine:
             if any(job.task.id == task_id for job in worker.jobs):
                 worker.stop(Doom(task_id, TaskState.CANCELLED, "cancelled while it ran"))
                 return
+
+    def written(self) -> Iterator[m.Piece]:
+        """What running tasks wrote since the last call."""
+        for worker in self._workers:
+            if worker.jobs:
+                yield from worker.written.pieces(worker.jobs[0].task.id, worker.jobs[0].task.attempt)
+
+    def place(self, task_id: bytes) -> m.Place | None:
+        """How far a job is; None if the engine does not have it."""
+        for position, job in enumerate(self._waiting):
+            if job.task.id == task_id:
+                return m.Place(task_id, "waiting", position)
+        for worker in self._workers:
+            for position, job in enumerate(worker.jobs):
+                if job.task.id == task_id:
+                    begun = time.monotonic() - worker.busy_since if position == 0 else 0.0
+                    return m.Place(task_id, "waiting" if position else "running", position, begun, f"worker {worker.pid}")
+        return None
 
     def load(self) -> Load:
         """Counts of workers and waiting jobs."""
@@ -188,23 +206,27 @@ class LocalEngine:
             worker.ready = worker.announced = True
             worker.idle_since = time.monotonic()
             self._pool.ready(worker)
+            worker.written.begins_at(message.wrote)
             self._failed_starts = 0
             log.info("worker %d is ready (%.2f s, Python %s)", worker.pid, time.monotonic() - worker.started, message.python)
         self._fill_soon()
 
     def _answered(self, worker: WorkerProcess, outcome: m.Outcome, body: bytes) -> None:
         job = worker.jobs.popleft()
+        worker.busy_since = time.monotonic()
         if not worker.jobs:
-            worker.idle_since = time.monotonic()
+            worker.idle_since = worker.busy_since
             if worker.doomed is None:
                 self._pool.idle(worker)
         _, started, ended, _ = outcome.times
         function = self._catalog.spec(job.task.spec).function
         self._run_s[function] = smoothed(self._run_s.get(function), ended - started)
         self._pool.ran(worker.kind, ended - started)
+        worker.written.told(outcome.output)
         times = (job.received, started, ended, time.time())
         self._callbacks.ended(m.Outcome(
-            outcome.id, outcome.attempt, outcome.state, outcome.size, times, outcome.moved, again=outcome.again, refs=outcome.refs), body)
+            outcome.id, outcome.attempt, outcome.state, outcome.size, times, outcome.moved, again=outcome.again, refs=outcome.refs,
+            ran=outcome.ran, output=outcome.output, reason=outcome.reason), body)
 
     def _on_death(self, worker: WorkerProcess) -> None:
         self._workers.remove(worker)
@@ -218,10 +240,11 @@ class LocalEngine:
         if not self._stopping and not worker.released:
             log.warning("%s", reason)
         doom = worker.doomed
+        written = worker.written.output() if jobs else None
         if jobs and doom is not None and jobs[0].task.id == doom.task_id:
-            self._end(jobs[0], doom.state, doom.reason)
+            self._end(jobs[0], doom.state, doom.reason, output=written)
         elif jobs:
-            self._end(jobs[0], TaskState.LOST, f"it may have started: {reason}")
+            self._end(jobs[0], TaskState.LOST, f"it may have started: {reason}", output=written)
         self._put_back(worker, jobs[1:])
         if self._stopping:
             if not self._workers:
@@ -293,6 +316,8 @@ class LocalEngine:
             if spec.walltime_s:
                 self._loop.call_later(spec.walltime_s, self._time_is_up, worker, job.task.id, spec.walltime_s)
             queue.pop()
+            if not worker.jobs:
+                worker.busy_since = time.monotonic()
             worker.depth = min(worker.depth, depth) if worker.jobs else depth
             worker.jobs.append(job)
             self._pool.given(worker)
@@ -342,10 +367,10 @@ class LocalEngine:
         worker.send([encode(m.Catalog({name: self._catalog.encoded_spec(name) for name in specs}, blobs)), *(body for _, body in bodies)])
         worker.known |= specs | functions
 
-    def _end(self, job: Job, state: TaskState, reason: str, *, started: bool = True) -> None:
+    def _end(self, job: Job, state: TaskState, reason: str, *, started: bool = True, output: m.Output | None = None) -> None:
         body = reason.encode()
         times = (job.received, 0.0, 0.0, time.time())
-        self._callbacks.ended(m.Outcome(job.task.id, job.task.attempt, int(state), len(body), times, started=started), body)
+        self._callbacks.ended(m.Outcome(job.task.id, job.task.attempt, int(state), len(body), times, started=started, output=output), body)
 
 
 def _run_message(jobs: list[Job]) -> list[Buffer]:

@@ -17,11 +17,11 @@ from attrs import frozen
 
 from fedproxy.endpoint.engines.base import Job
 from fedproxy.endpoint.engines.launch import Bare, Starter
+from fedproxy.endpoint.engines.written import Written
 from fedproxy.endpoint.pipe import AgentPipe
 from fedproxy.protocol.codec import Buffer
 from fedproxy.protocol.states import TaskState
 
-_TAIL_BYTES = 4096
 _TERM_GRACE_S = 2.0
 _REMOVAL_S = 30.0
 
@@ -54,15 +54,14 @@ class WorkerProcess:
         """A container that was started for a waiting task and has not had one."""
         self.doomed: Doom | None = None
         """Why it is being stopped on purpose; None while it is not."""
-        self.started = self.idle_since = time.monotonic()
+        self.started = self.idle_since = self.busy_since = time.monotonic()
         self.removal: asyncio.Future[None] | None = None
         """Under way: the removal of a container that does not end with its client."""
         self.released = False
         """Let go because there was nothing to do."""
-        self._log = logs / f"worker-{number}.log"
+        self._written = Written(logs, number)
         self._on_death = on_death
-        with self._log.open("wb") as log:
-            self._started = starter.start(number, log)
+        self._started = starter.start(number, *self._written.files)
         self._process, self._channel = self._started.process, self._started.channel
         self.pid = self._process.pid
         self._on_frame = on_frame
@@ -109,6 +108,7 @@ class WorkerProcess:
         else:
             self._stop_listening()
         self._on_death(self)
+        self._written.close()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the worker and all that it started."""
@@ -136,6 +136,11 @@ class WorkerProcess:
         self.signal(signal.SIGKILL)
 
     @property
+    def written(self) -> Written:
+        """What it has written, and to which of its jobs that belongs."""
+        return self._written
+
+    @property
     def alive(self) -> bool:
         """Whether its death has not been seen yet."""
         return self._watch >= 0
@@ -150,14 +155,8 @@ class WorkerProcess:
             how = f"was killed by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")
         else:
             how = f"exited with code {code}"
-        tail = self._tail()
+        tail = self._written.epitaph()
         return f"worker {self.pid} {how}" + (f"; the end of its output:\n{tail}" if tail else "")
-
-    def _tail(self) -> str:
-        with suppress(OSError), self._log.open("rb") as log:
-            log.seek(max(0, self._log.stat().st_size - _TAIL_BYTES))
-            return log.read().decode(errors="replace").strip()
-        return ""
 
 
 def _run_quietly(command: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import decode, encode
 from fedproxy.protocol.ids import TaskId, parse_task_id, task_id_text
 from fedproxy.protocol.states import TaskState
-from fedproxy.protocol.timeline import timeline
+from fedproxy.protocol.timeline import stations
 from fedproxy.service.core import Core
 from fedproxy.service.routes.answers import core_of, defect_response, error_response, forwarder_of, intake_of, read_body, user_of
 from fedproxy.service.rows import DONE_COLUMNS, done_from_row
@@ -87,7 +87,7 @@ async def status(request: Request) -> Response:
     done, _, endpoint, group = await _find(core, user, request.path_params["task_id"])
     return JSONResponse({
         "task_id": task_id_text(done.id), "state": TaskState(done.state).name, "attempt": done.attempt, "endpoint_id": endpoint,
-        "task_group_id": group, "timeline": timeline(done.times)})
+        "task_group_id": group, "timeline": stations(done)})
 
 
 async def result(request: Request) -> Response:
