@@ -183,16 +183,10 @@ class Agent:
             case m.Catalog():
                 self._learn(message.specs, message.functions, body)
                 self._wake()
-            case m.Where():
-                self._send([encode(self._place(message.id))])
-            case m.WrittenAck():
-                self._telling.heard()
+            case m.Where() | m.WrittenAck():
+                self._looked_at(message)
             case m.Cancel():
-                for task_id in message.ids:
-                    self._cancel(task_id)
-                for task_id in self._holdings.unhanded(message.expired):
-                    self._expired.add(task_id)
-                    self._cancel(task_id)
+                self._cancel_all(message)
             case m.Reprioritize():
                 self._reprioritize(message)
             case m.Reset():
@@ -200,6 +194,19 @@ class Agent:
                 self._hello()
             case m.Refused():
                 self._refused(message)
+
+    def _looked_at(self, message: m.Where | m.WrittenAck) -> None:
+        if isinstance(message, m.Where):
+            self._send([encode(self._place(message.id))])
+        else:
+            self._telling.heard()
+
+    def _cancel_all(self, message: m.Cancel) -> None:
+        for task_id in message.ids:
+            self._cancel(task_id)
+        for task_id in self._holdings.unhanded(message.expired):
+            self._expired.add(task_id)
+            self._cancel(task_id)
 
     def _welcome(self, message: m.Welcome) -> None:
         if not self._open:

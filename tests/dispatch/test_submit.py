@@ -208,7 +208,8 @@ def test_status_and_timeline_tell_every_station(executor: Executor) -> None:
     future.result(20)
     assert future.status() == "SUCCEEDED"
     stations = future.timeline()
-    assert list(stations) == ["submitted", "accepted", "committed", "dispatched", "received", "started", "called", "evaluated", "ended", "returned", "finished", "resolved"]
+    assert list(stations) == [
+        "submitted", "accepted", "committed", "dispatched", "received", "started", "called", "evaluated", "ended", "returned", "finished", "resolved"]
     assert stations["submitted"] <= stations["committed"] <= stations["started"] <= stations["ended"] <= stations["resolved"]
 
 
