@@ -74,7 +74,7 @@ class Ending:
         """What the client is told."""
         task = self.task
         stations = (task.created, task.accepted, task.committed, task.dispatched, *self.times, self.finished)
-        return Done(task.id, int(self.state), len(self.body), task.attempt, stations, self.moved, self.ran)
+        return Done(task.id, int(self.state), len(self.body), task.attempt, stations, self.moved, ran=self.ran)
 
     def packed_times(self) -> bytes:
         """The endpoint's part of the timeline, for the ledger."""
@@ -140,5 +140,5 @@ def done_from_row(row: Sequence[object]) -> tuple[Done, bytes, int]:
     account = read_account(packed)  # type: ignore[arg-type]
     body: bytes = result or b""  # type: ignore[assignment]
     stations = (created or 0.0, accepted or 0.0, committed or 0.0, dispatched or 0.0, *account.times, finished or 0.0)
-    done = Done(task_id, state, len(body), attempt, stations, account.moved, account.ran)  # type: ignore[arg-type]
+    done = Done(task_id, state, len(body), attempt, stations, account.moved, ran=account.ran)  # type: ignore[arg-type]
     return done, body, done_seq  # type: ignore[return-value]
