@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from fedproxy.config.home import service_dir
+
+
+@frozen
+class RelayConfig:
+    """Objects on the service's disk, for sites that cannot reach each other."""
+
+    mode: str = field(default="loopback", validator=validators.in_(("loopback", "always", "never")))
+    """``loopback``: only while the service itself listens on loopback, as the embedded one does; ``always``; ``never``."""
+    quota_bytes: int = 20 * 1024**3
+    """For each user."""
+    ttl_s: float = 24 * 3600.0
 
 
 @frozen
@@ -23,3 +34,9 @@ class ServiceConfig:
     retention_s: float = 14 * 24 * 3600.0
     heartbeat_period_s: float = 30.0
     heartbeat_grace: int = 3
+    relay: RelayConfig = field(factory=RelayConfig)
+
+    @property
+    def relays(self) -> bool:
+        """Whether the relay is on."""
+        return self.relay.mode == "always" or (self.relay.mode == "loopback" and self.host in ("127.0.0.1", "::1", "localhost"))

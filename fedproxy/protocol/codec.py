@@ -47,6 +47,7 @@ _CODES: dict[int, type] = {
     25: m.WrittenAck,
     26: m.Where,
     27: m.Place,
+    28: m.Export,
     30: m.Run,
     31: m.Ready,
     32: m.Claim,

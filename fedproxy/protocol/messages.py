@@ -375,6 +375,27 @@ class Reset:
 
 
 @frozen
+class Exported:
+    """An object that is to be made available to other sites."""
+
+    object: str
+    store: str
+    key: str
+    size: int = 0
+    digest: str = ""
+
+
+@frozen
+class Export:
+    """Service → endpoint: make these available by this route (upload them to a bucket, to the relay, ...), then tell the catalogue of copies."""
+
+    route: str
+    objects: tuple[Exported, ...]
+    place: str = ""
+    """Where to: the bucket's URL."""
+
+
+@frozen
 class Run:
     """Agent → worker: tasks to run in this order. Arguments follow."""
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from attrs import define
 
 from fedproxy.config.service import ServiceConfig
+from fedproxy.protocol.tickets import Signer
 from fedproxy.service.accounts import Accounts
 from fedproxy.service.catalog import Catalog
 from fedproxy.service.commit import GroupCommit
 from fedproxy.service.ledger import Ledger
 from fedproxy.service.queues import Queues
 from fedproxy.service.registry import Registry
+from fedproxy.service.relay import Relay
+from fedproxy.service.replicas import Replicas
 from fedproxy.service.reserve import Reserve
+from fedproxy.service.signing import open_signer
 from fedproxy.service.stats import Stats
 from fedproxy.service.streams import Streams
+from fedproxy.service.transfers import Transfers
 
 
 @define
@@ -29,6 +34,10 @@ class Core:
     queues: Queues
     streams: Streams
     stats: Stats
+    signer: Signer
+    replicas: Replicas
+    transfers: Transfers
+    relay: Relay
     seq: int
     """The last used place of a task."""
     done_seq: int
@@ -41,7 +50,8 @@ class Core:
         commit = GroupCommit(ledger, Reserve(config.directory / "reserve"))
         seq, done_seq = ledger.highest()
         core = cls(config, ledger, commit, Accounts(ledger), Catalog(ledger, commit), Registry(ledger, commit), Queues(), Streams(), Stats(),
-                   seq, done_seq)
+                   open_signer(config.directory / "ticket.key"), Replicas(ledger, commit), Transfers(ledger, commit),
+                   Relay(config.directory / "relay", config.relay, on=config.relays), seq, done_seq)
         core.streams.committed = done_seq
         return core
 

@@ -25,4 +25,7 @@ class Retention:
         other = self._core.commit.next.other
         other.append(lambda c: c.execute("DELETE FROM tasks WHERE state >= 10 AND finished < ?", (limit,)))  # type: ignore[arg-type]
         other.append(lambda c: c.execute("DELETE FROM attempts WHERE seq NOT IN (SELECT seq FROM tasks)"))  # type: ignore[arg-type]
+        other.append(lambda c: c.execute("DELETE FROM transfers WHERE started < ?", (limit,)))  # type: ignore[arg-type]
+        self._core.replicas.forget_expired()
+        self._core.relay.forget_expired()
         self._core.commit.ask()

@@ -42,6 +42,28 @@ endpoints = Table(
     Index("endpoints_name", "user", "name", unique=True),
 )
 
+replicas = Table(
+    "replicas", metadata,
+    Column("user", String, primary_key=True),
+    Column("object", String, primary_key=True),
+    Column("store", String, primary_key=True),
+    Column("site", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("expires", Float, nullable=False),
+    Index("replicas_expires", "expires"),
+)
+
+transfers = Table(
+    "transfers", metadata,
+    Column("user", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("started", Float, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # JSON: from where, to where, by which route, how it ended
+    Index("transfers_started", "user", "started"),
+)
+
 tasks = Table(
     "tasks", metadata,
     Column("seq", Integer, primary_key=True, autoincrement=False),

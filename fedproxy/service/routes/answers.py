@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,6 +29,8 @@ _STATUS: tuple[tuple[type[FedproxyError], int], ...] = (
     (errors.VersionMismatchError, 426),
     (errors.ProtocolError, 400),
     (errors.ConfigError, 400),
+    (errors.TicketError, 400),
+    (errors.EndpointOfflineError, 503),
 )
 
 
@@ -45,6 +49,11 @@ def core_of(request: Request) -> Core:
     """The service's parts."""
     core: Core = request.app.state.core
     return core
+
+
+def ticket_terms(request: Request, user: str) -> dict[str, Any]:
+    """What an endpoint needs to know to check tickets."""
+    return {"user": user, "ticket_key": base64.b64encode(core_of(request).signer.public).decode(), "now": time.time()}
 
 
 def forwarder_of(request: Request) -> Forwarder:

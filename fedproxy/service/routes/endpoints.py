@@ -13,7 +13,8 @@ from starlette.routing import Route
 
 from fedproxy.errors import EndpointInUseError, ProtocolError
 from fedproxy.protocol.codec import UNDERSTOOD
-from fedproxy.service.routes.answers import core_of, forwarder_of, read_body, user_of
+from fedproxy.service.registry import Endpoint
+from fedproxy.service.routes.answers import core_of, forwarder_of, read_body, ticket_terms, user_of
 
 _BODY_BYTES = 256 * 1024
 _NAME_CHARACTERS = 128
@@ -42,10 +43,12 @@ async def register(request: Request) -> Response:
     endpoint = core.registry.register(user, wanted.name, wanted.public_key.encode(), wanted.profile)
     await core.commit.flush()
     state = request.app.state
-    return JSONResponse({"id": endpoint.id, "address": state.zmq_address, "server_key": state.server_key, "versions": sorted(UNDERSTOOD)})
+    return JSONResponse({"id": endpoint.id, "address": state.zmq_address, "server_key": state.server_key, "versions": sorted(UNDERSTOOD),
+                         **ticket_terms(request, user)})
 
 
-def _described(request: Request, endpoint: Any) -> dict[str, Any]:
+def described(request: Request, endpoint: Endpoint) -> dict[str, Any]:
+    """An endpoint as its owner may see it."""
     forwarder, core = forwarder_of(request), core_of(request)
     session = forwarder.sessions.get(endpoint.id)
     status = session.status if session is not None else None
@@ -57,18 +60,19 @@ def _described(request: Request, endpoint: Any) -> dict[str, Any]:
         "workers": status.workers if status and online else 0, "idle": status.idle if status and online else 0,
         "queued_there": status.queued if status and online else 0,
         "report": msgspec.to_builtins(status.report) if status and online and status.report else None,
+        "moving": core.transfers.load(endpoint.user, endpoint.id),
     }
 
 
 async def listing(request: Request) -> Response:
     """GET the user's endpoints."""
-    return JSONResponse([_described(request, endpoint) for endpoint in core_of(request).registry.of(user_of(request))])
+    return JSONResponse([described(request, endpoint) for endpoint in core_of(request).registry.of(user_of(request))])
 
 
 async def show(request: Request) -> Response:
     """GET one endpoint by name or id."""
     core, user = core_of(request), user_of(request)
-    return JSONResponse(_described(request, core.registry.find(user, request.path_params["name_or_id"])))
+    return JSONResponse(described(request, core.registry.find(user, request.path_params["name_or_id"])))
 
 
 async def delete(request: Request) -> Response:
