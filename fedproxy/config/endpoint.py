@@ -95,6 +95,38 @@ class Heartbeat:
 
 
 @frozen
+class Transfer:
+    """How data comes to this site and leaves it."""
+
+    data_host: str = "127.0.0.1"
+    """Address that the data server listens on: loopback unless other sites are to reach it. Empty: no data server."""
+    data_port: int = 0
+    data_url: str = ""
+    """What other sites are told, where it differs from the address: behind a forwarded port, say."""
+    routes: tuple[str, ...] = ("bucket", "globus", "direct", "url", "relay")
+    """Those that may be used; the planner chooses among them."""
+    buckets: tuple[str, ...] = ()
+    """Object storage shared with other sites: fsspec URLs of folders (``s3://bucket/prefix``)."""
+    published: tuple[str, ...] = ()
+    """``STORE_URL=URL``: the objects of this store can be read at ``URL/KEY``."""
+    globus_collection: str = ""
+    globus_base_path: str = "/"
+    globus_folder: str = ""
+    """The folder of this machine that the collection shows at ``globus_base_path``."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names, addresses or networks (``10.0.0.0/8``) that URLs may lead to although they are private or this machine's own."""
+    space_bytes: int = 50 * 1024**3
+    """Room for staged copies."""
+    parallel_batches: int = 2
+    streams: int = 4
+    """Connections for one batch."""
+    stall_s: float = 30.0
+    """A transfer without a byte for so long has stalled."""
+    give_up_s: float = 60.0
+    """How long other ways are tried before the task fails."""
+
+
+@frozen
 class EndpointConfig:
     """One endpoint.
 
@@ -110,6 +142,7 @@ class EndpointConfig:
     """Results larger than this become proxies."""
     containers: Containers = field(factory=Containers)
     heartbeat: Heartbeat = field(factory=Heartbeat)
+    transfer: Transfer = field(factory=Transfer)
     service_url: str = ""
     """Empty: the local service."""
     redis: AttachedRedis = field(factory=AttachedRedis)

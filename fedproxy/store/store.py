@@ -347,7 +347,7 @@ class Store:
 
     def _load(self, frame: Buffer, key: str, digest: bytes) -> Any:
         try:
-            if digest and _stored_digest(frame) != digest:
+            if digest and stored_digest(frame) != digest:
                 raise FrameError("the object under this key is another one, or corrupted", hint="put it again")
             return self._checked(deserialize(frame, verify=not self.connector.in_memory, options=self._frames))
         except FrameError as exc:
@@ -398,7 +398,8 @@ def _flat(frame: Buffer) -> memoryview:
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 
-def _stored_digest(frame: Buffer) -> bytes | None:
+def stored_digest(frame: Buffer) -> bytes | None:
+    """`Ref.digest` of the object whose bytes these are (or at least its first ones); None where it is no frame."""
     if type(frame) is bytes and is_compact(frame):
         return frame[4:COMPACT_HEAD]
     head = memoryview(frame)[: 2 * ENVELOPE_BYTES]

@@ -116,9 +116,9 @@ class Plan:
 
 
 def plan(question: Question) -> Plan:
-    """The ways to get one object here, best first. A copy that lies here already needs none."""
+    """The ways to get one object here, best first. What lies in a store of this site needs none."""
     for replica in question.replicas:
-        if replica.site == question.here.name and question.here.name:
+        if replica.store in question.here.stores:
             return Plan((Option(LOCAL, replica, 0.0, "it is at this site"),), ())
     options: list[Option] = []
     ruled_out: list[str] = []

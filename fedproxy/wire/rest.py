@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -52,6 +52,15 @@ class RestClient:
     def binary(self, method: str, path: str, data: Buffer | None = None) -> bytes:
         """One request with a binary body and answer. Raises as `json`."""
         return self._checked(self._request(method, path, None, data=data, headers={"Content-Type": BINARY})).content
+
+    def tell(self, method: str, path: str, body: object) -> None:
+        """One request with a JSON body and an answer that says nothing. Raises as `json`."""
+        self._checked(self._request(method, path, None, json=body))
+
+    def raw(self, method: str, path: str, *, data: Iterable[bytes] | Buffer | None = None, headers: Mapping[str, str] | None = None,
+            timeout_s: float | None = None) -> requests.Response:
+        """One request whose bodies are streamed both ways. The answer is to be read or closed. Raises as `json`."""
+        return self._checked(self._request(method, path, timeout_s, data=data, headers=headers, stream=True))
 
     def line(self, path: str) -> Line:
         """A connection of its own for POSTs to one path."""

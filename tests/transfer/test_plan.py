@@ -25,7 +25,7 @@ def routes(question: Question) -> list[str]:
 
 
 def test_what_lies_at_this_site_is_not_moved():
-    (option,) = plan(ask(replicas=[ORIGIN, Replica("B", "file:///b", "x")])).options
+    (option,) = plan(ask(here=evolve(B, stores=frozenset({"file:///b"})), replicas=[ORIGIN, Replica("B", "file:///b", "x")])).options
     assert (option.route, option.seconds) == ("local", 0.0)
 
 

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fedproxy.errors import ConfigError, StoreClosedError, StoreUnavailableError
+from fedproxy.errors import ConfigError, InvalidKeyError, StoreClosedError, StoreUnavailableError
 from fedproxy.store.connectors import packs, waiting
 from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key
 from fedproxy.store.connectors.posix import open_directory, read_all, translate, write_all
@@ -124,6 +124,25 @@ class FileConnector:
                     self._unlink(keys[position])
 
     # -- more powers
+
+    def adopt(self, path: Path, key: str, *, ttl_s: float | None = None) -> None:
+        """Make the file at ``path``, in the same file system, the object ``key``: nothing is copied.
+
+        Raises:
+            StoreUnavailableError: it cannot be moved here.
+        """
+        try:
+            descriptor = os.open(path, _OPEN_READ)
+            try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise InvalidKeyError(f"not a plain file: {path}", store=self.url, key=key)
+                _set_expiry(descriptor, ttl_s)
+            finally:
+                os.close(descriptor)
+            os.rename(path, check_key(key), dst_dir_fd=self._fd())
+        except OSError as exc:
+            raise translate(exc, f"cannot move {path} here", store=self.url, key=key) from exc
+        waiting.wake(self._fd(), key)
 
     def get_range(self, key: str, start: int, length: int) -> Buffer | None:
         """Part of an object."""

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from attrs import define, frozen
 
-from fedproxy.errors import TransferError
+from fedproxy.errors import FedproxyError
 from fedproxy.transfer.objects import Replica, Wanted
 from fedproxy.transfer.partial import Partial
 from fedproxy.transfer.sites import Site
@@ -47,7 +47,7 @@ class Watch(Protocol):
     def arrived(self, move: Move) -> None:
         """All of it is in its file (``move.partial.complete``). Its end is checked and told at once: call it as early as possible."""
 
-    def failed(self, move: Move, error: TransferError) -> None:
+    def failed(self, move: Move, error: FedproxyError) -> None:
         """This one cannot be had by this route now; others of the batch may."""
 
     def cancelled(self, move: Move) -> bool:
