@@ -28,6 +28,8 @@ class Scaling:
     """Tasks that have waited for less than this do not count."""
     period_s: float = 1.0
     """How often it is looked at."""
+    status_s: float = 10.0
+    """How often, at most, a batch system is asked about its jobs."""
 
 
 @frozen
@@ -49,6 +51,8 @@ class ParslEngine:
     """``type`` and arguments of a class in ``parsl.providers``; ``launcher`` likewise, of ``parsl.launchers``."""
     max_workers: int = 0
     """Workers on each node; 0: one for each of its cores, by ``cores_per_worker``."""
+    python: str = ""
+    """The interpreter on the nodes; empty: this one, which must be there under the same path."""
     cores_per_worker: float = 1.0
     mem_per_worker: float = 0.0
     """GB; 0: not looked at."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedproxy.config.containers import Containers
-from fedproxy.config.endpoint import EngineConfig, ExecutorEngine, LocalEngine
+from fedproxy.config.endpoint import EngineConfig, ExecutorEngine, LocalEngine, ParslEngine
 from fedproxy.endpoint.engines.base import Callbacks, Catalog, Engine
 from fedproxy.errors import ConfigError
 
@@ -27,4 +27,17 @@ def build_engine(
         from fedproxy.endpoint.engines.executor import ExecutorCarrier
 
         return BundledEngine(ExecutorCarrier(config), catalog, callbacks, config.address, (config.address,))
+    if isinstance(config, ParslEngine):
+        return _parsl(config, directory, catalog, callbacks)
     raise ConfigError(f"engine.type: {config.type!r} is not available")
+
+
+def _parsl(config: ParslEngine, directory: Path, catalog: Catalog, callbacks: Callbacks) -> Engine:
+    from fedproxy.endpoint.engines.parsl_provider import check_engine_arguments, reach
+
+    check_engine_arguments(config)
+    where = reach(config)
+    from fedproxy.endpoint.engines.bundled import BundledEngine
+    from fedproxy.endpoint.engines.parsl import ParslCarrier
+
+    return BundledEngine(ParslCarrier(config, where, directory), catalog, callbacks, where.bind, where.hosts)

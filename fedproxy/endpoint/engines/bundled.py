@@ -54,18 +54,30 @@ class Passenger(Protocol):
 class Carrier(Protocol):
     """Starts `run_bundle` somewhere."""
 
-    places: int
-    """Workers that there are or that are on their way."""
-    workers: int
-    """Workers that there are."""
-    blocks: int
-    problem: str
+    @property
+    def places(self) -> int:
+        """Workers that there are or that are on their way."""
+
+    @property
+    def workers(self) -> int:
+        """Workers that there are."""
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that are held."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, in words."""
 
     def start(self, passenger: Passenger) -> None:
         """Begin; returns without waiting."""
 
     def send(self, number: int, buffer: bytes, relay: RelayAddress) -> None:
         """Start a bundle; `Passenger.landed` follows."""
+
+    def wanted(self) -> None:
+        """Tasks wait, and all places are taken."""
 
     def details(self) -> Mapping[str, object]:
         """For status reports."""
@@ -166,6 +178,8 @@ class BundledEngine:
             jobs = take_bundle(self._waiting, self._expected_s, fair_share(len(self._waiting), free), self._limits)
             self._send(jobs)
             free -= 1
+        if self._waiting:
+            self._carrier.wanted()
 
     def _send(self, jobs: list[Job]) -> None:
         assert self._address is not None

@@ -110,6 +110,9 @@ class ExecutorCarrier:
         self._passenger = passenger
         self._make()
 
+    def wanted(self) -> None:
+        """The executor grows by itself, if at all."""
+
     def details(self) -> Mapping[str, object]:
         """Which executor, and how often it was made."""
         return {"executor": self._config.factory, "made": self._makes}
