@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fedproxy.dispatch.executor import Options as Options
     from fedproxy.dispatch.future import TaskFuture as TaskFuture
     from fedproxy.dispatch.redis import get_redis_client as get_redis_client
+    from fedproxy.dispatch.runs import report as report
+    from fedproxy.dispatch.runs import trace as trace
     from fedproxy.dispatch.shell import ShellFunction as ShellFunction
     from fedproxy.dispatch.shell import ShellResult as ShellResult
     from fedproxy.errors import FedproxyError as FedproxyError
@@ -41,7 +43,9 @@ _WHERE = {
     "get_client": "fedproxy.dispatch.api",
     "get_redis_client": "fedproxy.dispatch.redis",
     "map": "fedproxy.dispatch.api",
+    "report": "fedproxy.dispatch.runs",
     "submit": "fedproxy.dispatch.api",
+    "trace": "fedproxy.dispatch.runs",
 }
 __all__ = ["__version__", *sorted(_WHERE)]  # noqa: PLE0604
 

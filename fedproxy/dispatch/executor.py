@@ -24,6 +24,7 @@ from fedproxy.dispatch.endpoints import EndpointInfo, policy_for
 from fedproxy.dispatch.explain import Explanation, explanation
 from fedproxy.dispatch.functions import SerializedFunction, serialize_function
 from fedproxy.dispatch.future import TaskFuture
+from fedproxy.dispatch.groups import note
 from fedproxy.dispatch.payload import Packed, Policy, pack
 from fedproxy.dispatch.written import TaskLogs
 from fedproxy.errors import ConfigError, ServiceError, UnknownTaskError
@@ -104,7 +105,7 @@ class Executor(BaseExecutor):
         self.label = label
         self._own_client = client is None
         self.client = client or Client()
-        self._connection = Connection(self.client.rest, task_group_id, self.client.endpoints.offline)
+        self._connection = self._connect(task_group_id)
         self._kinds: dict[object, Kind] = {}
         self._targets: dict[str, _Target] = {}
         self._lock = threading.Lock()
@@ -191,7 +192,7 @@ class Executor(BaseExecutor):
         group = task_group_id or self.task_group_id
         if group != self.task_group_id:
             self._connection.close()
-            self._connection = Connection(self.client.rest, group, self.client.endpoints.offline)
+            self._connection = self._connect(group)
         futures = []
         for entry in self.client.get_task_group(group):
             task_id = parse_task_id(entry["task_id"])
@@ -217,6 +218,11 @@ class Executor(BaseExecutor):
                 self.client.close()
 
     # ------------------------------------------------------------ inside
+
+    def _connect(self, group: str | None) -> Connection:
+        connection = Connection(self.client.rest, group, self.client.endpoints.offline)
+        note(self.client, connection.group)
+        return connection
 
     def _endpoint(self) -> str:
         if not self.endpoint_id:
@@ -252,7 +258,7 @@ class Executor(BaseExecutor):
         """A fork has this object but not its threads: it goes on with connections and a group of its own."""
         self._pid = os.getpid()
         self.client = Client(self.client.url)
-        self._connection = Connection(self.client.rest, None, self.client.endpoints.offline)
+        self._connection = self._connect(None)
         self._kinds.clear()
         self._targets.clear()
 
