@@ -31,6 +31,7 @@ from fedproxy.store.connectors.base import (
     SupportsBatch,
     SupportsList,
     SupportsRange,
+    SupportsRanges,
     SupportsTouch,
     SupportsWait,
     new_key,
@@ -272,6 +273,29 @@ class ConnectorConformance:
         assert same(ranger.get_range(key, 1_000, 250_000), data[1_000:251_000])
         assert same(ranger.get_range(key, 299_990, 500), data[299_990:])
         assert ranger.get_range("not-there", 0, 10) is None
+
+    def test_ranges_of_many_objects_come_in_order(self, connector: Connector) -> None:
+        ranger = _power(connector, SupportsRanges)
+        small, middle, large, empty = os.urandom(20), os.urandom(300_000), os.urandom(9_000_000), b""
+        keys = [connector.put([data]) for data in (small, middle, large, empty)]
+        at = dict(zip(keys, (small, middle, large, empty), strict=True))
+        spans = [(keys[2], 1_000_000, 2_500_000), (keys[0], 0, 20), (keys[1], 299_990, 500), (keys[1], 17, 0), (keys[2], 0, 10),
+                 (keys[2], 8_999_999, 30), (keys[0], 5, 100), (keys[3], 0, 5), (keys[1], 400_000, 5), (keys[1], 0, 300_000)]
+        found = ranger.get_ranges([*spans, ("not-there", 0, 10), ("not-there", 0, 100_000)])
+        for (key, start, length), part in zip(spans, found[: len(spans)], strict=True):
+            assert same(part, at[key][start : start + length])
+        assert found[len(spans) :] == [None, None]
+        assert ranger.get_ranges([]) == []
+
+    def test_ranges_of_what_was_evicted_or_put_in_a_batch(self, connector: Connector) -> None:
+        ranger = _power(connector, SupportsRanges)
+        kept, gone = _power(connector, SupportsBatch).put_batch([[b"0123456789"], [b"x"]])
+        connector.evict(gone)
+        brief = connector.put([b"y" * 100], ttl_s=0.5)
+        assert eventually(lambda: not connector.exists(brief))
+        found = ranger.get_ranges([(kept, 2, 3), (gone, 0, 1), (brief, 0, 100)])
+        assert same(found[0], b"234")
+        assert found[1:] == [None, None]
 
 
 def _power(connector: object, protocol: Any) -> Any:

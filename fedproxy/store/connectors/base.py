@@ -150,6 +150,19 @@ class SupportsRange(Protocol):
         ...
 
 
+Span: TypeAlias = tuple[str, int, int]
+"""Part of an object: key, start, length in bytes."""
+
+
+@runtime_checkable
+class SupportsRanges(Protocol):
+    """Parts of many objects for the price of few round trips."""
+
+    def get_ranges(self, spans: Sequence[Span]) -> list[Buffer | None]:
+        """``get_range`` for each span, in order. The answers are all in memory at once: the caller bounds their size."""
+        ...
+
+
 @runtime_checkable
 class SupportsPlacing(Protocol):
     """Lays objects in different places, by what they are."""

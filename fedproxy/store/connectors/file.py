@@ -22,11 +22,13 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from fedproxy.errors import ConfigError, InvalidKeyError, StoreClosedError, StoreUnavailableError
 from fedproxy.store.connectors import packs, waiting
-from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key
+from fedproxy.store.connectors.base import Buffer, Entry, Parts, Span, check_key, new_key
 from fedproxy.store.connectors.posix import open_directory, read_all, translate, write_all
 from fedproxy.store.urls import StoreUrl
 
@@ -148,6 +150,27 @@ class FileConnector:
         """Part of an object."""
         data = self.get(key)
         return None if data is None else memoryview(data)[start : start + length]
+
+    def get_ranges(self, spans: Sequence[Span]) -> list[Buffer | None]:
+        """Parts of many objects, read and not mapped: parts are small. A file is opened once for the spans of it that follow each other."""
+        return [part for key, group in groupby(spans, itemgetter(0)) for part in self._parts(key, list(group))]
+
+    def _parts(self, key: str, spans: Sequence[Span]) -> list[Buffer | None]:
+        if packs.place_of(check_key(key)) is not None:
+            return [self.get_range(*span) for span in spans]
+        try:
+            descriptor = os.open(key, _OPEN_READ, dir_fd=self._fd())
+        except FileNotFoundError:
+            self._after_miss()
+            return [None] * len(spans)
+        except OSError as exc:
+            raise translate(exc, f"cannot read in {self._path}", store=self.url, key=key) from exc
+        try:
+            if _expired(os.fstat(descriptor)):
+                return [None] * len(spans)
+            return [read_all(descriptor, length, start) for _, start, length in spans]
+        finally:
+            os.close(descriptor)
 
     def touch(self, key: str, ttl_s: float | None) -> bool:
         """Change when it expires; of an object that was put in a batch, the whole batch."""

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from fedproxy.errors import MissingExtraError, StoreClosedError, StoreError, StoreFullError, StoreUnavailableError
-from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key
+from fedproxy.store.connectors.base import Buffer, Entry, Parts, Span, check_key, new_key
 from fedproxy.store.connectors.fsspec_config import FsspecConfig, options_for, parse_url
 from fedproxy.store.connectors.lifetime_head import HEAD_BYTES, NEVER, body, expiry_of, head
 from fedproxy.store.connectors.registry import EXTRAS, missing_extra
@@ -111,6 +111,23 @@ class FsspecConnector:
                 return bytes(fs.cat_file(path, start=first, end=last)) if first < last else b""
             except FileNotFoundError:
                 return None
+
+    def get_ranges(self, spans: Sequence[Span]) -> list[Buffer | None]:
+        """Parts of many objects: two requests for each, its head and the part, all of them several at a time."""
+        with self._translated("") as fs:
+            paths = [self._path(check_key(key)) for key, _, _ in spans]
+            once = list(dict.fromkeys(paths))
+            heads = dict(zip(once, _cat(fs, once, [0] * len(once), [HEAD_BYTES] * len(once)), strict=True))
+            alive = [index for index, path in enumerate(paths) if (top := heads[path]) is not None and body(memoryview(top)) is not None]
+            found: list[Buffer | None] = [None] * len(spans)
+            for index in alive:
+                found[index] = b""
+            alive = [index for index in alive if spans[index][2]]  # a range of no bytes is not one to S3
+            starts = [HEAD_BYTES + spans[index][1] for index in alive]
+            ends = [start + spans[index][2] for start, index in zip(starts, alive, strict=True)]
+            for index, part in zip(alive, _cat(fs, [paths[index] for index in alive], starts, ends), strict=True):
+                found[index] = part
+            return found
 
     def exists(self, key: str) -> bool:
         """Whether it is there and has not expired."""
@@ -260,6 +277,26 @@ def _missing(exc: ImportError, protocol: str) -> MissingExtraError:
     if name in EXTRAS:
         return missing_extra(name, protocol)
     return MissingExtraError(f"{protocol}:// stores need {name}", hint=f"pip install {name}")
+
+
+def _cat(fs: Any, paths: list[str], starts: list[int], ends: list[int]) -> list[bytes | None]:
+    """Parts of files; None where there is no file, and nothing where a part begins behind the end of one."""
+    found: list[bytes | None] = []
+    for part in fs.cat_ranges(paths, starts, ends, on_error="return") if paths else ():
+        if isinstance(part, FileNotFoundError):
+            found.append(None)
+        elif isinstance(part, Exception) and _is_behind_the_end(part):
+            found.append(b"")
+        elif isinstance(part, Exception):
+            raise part
+        else:
+            found.append(bytes(part))
+    return found
+
+
+def _is_behind_the_end(exc: Exception) -> bool:
+    """Whether HTTP's 416 is the cause (S3, web servers)."""
+    return "InvalidRange" in str(exc) or "not satisfiable" in str(exc) or getattr(exc, "status", None) == 416
 
 
 def _expiry_of(fs: Any, path: str) -> float | None:

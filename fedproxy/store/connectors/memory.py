@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from attrs import define, field, frozen
 
 from fedproxy.errors import ConfigError, StoreClosedError
-from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_keys
+from fedproxy.store.connectors.base import Buffer, Entry, Parts, Span, check_key, new_keys
 from fedproxy.store.urls import StoreUrl
 
 
@@ -95,6 +95,10 @@ class MemoryConnector:
         """Part of the bytes."""
         value = self._live(check_key(key))
         return None if value is None else memoryview(value.data)[start : start + length]
+
+    def get_ranges(self, spans: Sequence[Span]) -> list[Buffer | None]:
+        """Parts of many objects."""
+        return [self.get_range(*span) for span in spans]
 
     def touch(self, key: str, ttl_s: float | None) -> bool:
         """Change when it expires."""

@@ -13,11 +13,12 @@ from contextlib import suppress
 from fedproxy.errors import ConfigError, StoreClosedError, StoreError
 from fedproxy.store.connectors import redis_chunks as chunks
 from fedproxy.store.connectors import redis_keys
-from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, check_keys, new_key, new_keys, parts_nbytes
+from fedproxy.store.connectors.base import Buffer, Entry, Parts, Span, check_key, check_keys, new_key, new_keys, parts_nbytes
 from fedproxy.store.connectors.redis_batch import get_many, put_many, run_many
 from fedproxy.store.connectors.redis_client import Command, RedisClient, Value
 from fedproxy.store.connectors.redis_config import RedisConfig, parse_url
 from fedproxy.store.connectors.redis_lease import Lease
+from fedproxy.store.connectors.redis_ranges import get_ranges
 from fedproxy.store.connectors.redis_wait import channel, wait_for
 from fedproxy.store.connectors.redis_wire import CRLF, JOIN_BYTES, Reply, encode
 
@@ -131,6 +132,10 @@ class RedisConnector:
         if (manifest := chunks.manifest_in(head)) is not None:
             return chunks.read_range(self.client, name[len(self._prefix) :], manifest, start, length)
         return part if length and isinstance(part, bytearray | memoryview) else b""
+
+    def get_ranges(self, spans: Sequence[Span]) -> list[Buffer | None]:
+        """Parts of many objects, as pipelines."""
+        return get_ranges(self.client, self._prefix, spans)
 
     def exists(self, key: str) -> bool:
         """Whether it is there."""

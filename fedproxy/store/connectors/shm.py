@@ -19,12 +19,14 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from fedproxy.config.home import host_id
 from fedproxy.errors import ConfigError, StoreClosedError, StoreUnavailableError
 from fedproxy.store.connectors import packs, shm_owner, waiting
-from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key, parts_nbytes
+from fedproxy.store.connectors.base import Buffer, Entry, Parts, Span, check_key, new_key, parts_nbytes
 from fedproxy.store.connectors.keeper import Keeper
 from fedproxy.store.connectors.posix import open_directory, translate
 from fedproxy.store.connectors.shm_layout import (
@@ -37,7 +39,7 @@ from fedproxy.store.connectors.shm_layout import (
     Head,
     parse_head,
 )
-from fedproxy.store.connectors.shm_reading import OPEN_READ, load, read_head
+from fedproxy.store.connectors.shm_reading import OPEN_READ, load, load_parts, read_head
 from fedproxy.store.connectors.shm_reaper import is_our_turn, reap, reap_neighbours
 from fedproxy.store.connectors.shm_writer import Writer
 from fedproxy.store.urls import StoreUrl
@@ -146,6 +148,21 @@ class ShmConnector:
         """Part of an object."""
         data = self.get(key)
         return None if data is None else memoryview(data)[start : start + length]
+
+    def get_ranges(self, spans: Sequence[Span]) -> list[Buffer | None]:
+        """Parts of many objects, read and not mapped: parts are small."""
+        return [part for key, group in groupby(spans, itemgetter(0)) for part in self._parts(key, list(group))]
+
+    def _parts(self, key: str, spans: Sequence[Span]) -> list[Buffer | None]:
+        if packs.place_of(check_key(key)) is not None:
+            return [self.get_range(*span) for span in spans]
+        try:
+            return load_parts(self._fd(), key, [(start, length) for _, start, length in spans])
+        except FileNotFoundError:
+            self._check_folder()
+            return [None] * len(spans)
+        except OSError as exc:
+            raise translate(exc, f"cannot read in {self._path}", store=self.url, key=key) from exc
 
     def touch(self, key: str, ttl_s: float | None) -> bool:
         """Change when it expires; of an object that was put in a batch, the whole batch."""

@@ -10,6 +10,7 @@ import fcntl
 import mmap
 import os
 import time
+from collections.abc import Sequence
 from typing import cast
 
 from fedproxy.store.connectors.base import Buffer
@@ -47,6 +48,28 @@ def load(directory: int, key: str) -> Buffer | None:
         finally:
             os.close(descriptor)
     return None
+
+
+def load_parts(directory: int, key: str, spans: Sequence[tuple[int, int]]) -> list[Buffer | None]:
+    """Copies of parts (start, length) of the bytes under ``key``; None for each where they expired.
+
+    Raises:
+        OSError: there is no such file, or it cannot be opened.
+    """
+    for _ in range(_RETRIES):
+        descriptor = os.open(key, OPEN_READ, dir_fd=directory)
+        try:
+            head = parse_head(os.pread(descriptor, HEAD_BYTES, 0))
+            if head is not None and head.recycled:
+                head = _locked_head(descriptor)
+            if head is None or head.key != key:
+                continue  # it was recycled or removed as we opened it
+            if head.expired(time.time()):
+                break
+            return [read_all(descriptor, max(0, min(length, head.size - start)), HEAD_BYTES + start) for start, length in spans]
+        finally:
+            os.close(descriptor)
+    return [None] * len(spans)
 
 
 def _locked(descriptor: int, key: str) -> object:
