@@ -43,6 +43,9 @@
     │       ├── ContainerRuntimeMissingError
     │       ├── ImageMissingError       (also LookupError)
     │       └── ImageNotAllowedError
+    ├── JobError                        a job of several tasks gave up; ``__cause__`` says why
+    │   ├── SegmentsLostError           intermediate data is gone; names what must be made again
+    │   └── JobTimeoutError             (also TimeoutError)
     └── TaskError
         ├── TaskFailedError             the function raised what could not be sent back as it was
         ├── TaskLostError               may have started on a worker or machine that was lost
@@ -254,6 +257,22 @@ class ImageNotAllowedError(ContainerError):
 
 class EndpointOfflineWarning(UserWarning):
     """The endpoint's agent is not connected: the task waits in the queue."""
+
+
+class JobError(FedproxyError):
+    """A job of several tasks could not be done."""
+
+
+class SegmentsLostError(JobError):
+    """Parts of a shuffle cannot be read. ``sources`` are the indexes of what must be made again; ``store`` failed as a whole, if it is named."""
+
+    def __init__(self, message: str = "", *, sources: tuple[int, ...] = (), store: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.sources, self.store = sources, store
+
+
+class JobTimeoutError(JobError, TimeoutError):
+    """A job took longer than it was allowed to."""
 
 
 class TaskError(FedproxyError):
