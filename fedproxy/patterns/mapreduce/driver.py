@@ -17,7 +17,7 @@ from attrs import define, evolve, field
 
 from fedproxy import Client, Store, get_client
 from fedproxy.errors import ConfigError, FedproxyError, JobError
-from fedproxy.patterns.mapreduce.inputs import InputFile, Split, find_inputs, plan_splits
+from fedproxy.patterns.mapreduce.inputs import InputFile, Split, bundles, find_inputs, plan_splits
 from fedproxy.patterns.mapreduce.jobs import Job
 from fedproxy.patterns.mapreduce.options import Options
 from fedproxy.patterns.mapreduce.outputs import discard, prepare
@@ -85,9 +85,9 @@ def _with_home(endpoints: Sequence[str], listed: Mapping[str, Sequence[str]]) ->
 
 @define
 class _Work:
-    """One map: its split, and the endpoint it runs at."""
+    """One map: what it reads, and the endpoint it runs at."""
 
-    split: Split
+    splits: tuple[Split, ...]
     place: Place
 
 
@@ -134,22 +134,23 @@ class _Driver:
         """Look at the inputs where they are, and cut them into splits."""
         if self.output is not None:
             self.output = self.places[0].executor.submit(prepare, self.output, overwrite=self.options.overwrite).result(self._left_s())
-        maps = wanted_maps(self.options.maps, sum(place.workers for place in self.places))
+        workers = sum(place.workers for place in self.places)
         most = most_split_bytes(self._budget)
         if isinstance(inputs, Mapping):
             asked = {place: place.executor.submit(find_inputs, list(inputs[place.name])) for place in self.places if place.name in inputs}
             found = {place: future.result(self._left_s()) for place, future in asked.items()}
             total = sum(file.size for files in found.values() for file in files)
+            maps = wanted_maps(self.options.maps, workers, total)
             for place, files in found.items():
                 size = self._note(place, files)
                 share = max(1, round(maps * size / max(1, total)))
-                self.work += [_Work(split, place) for split in plan_splits(files, share, most_bytes=most)]
+                self.work += [_Work(bundle, place) for bundle in bundles(plan_splits(files, share, most_bytes=most), files, share)]
             return
         files = self.places[0].executor.submit(find_inputs, list(inputs)).result(self._left_s())
-        splits = plan_splits(files, maps, most_bytes=most)
+        maps = wanted_maps(self.options.maps, workers, self._note(self.places[0], files))
         everywhere = [place for place in self.places for _ in range(place.workers)]
-        self.work = [_Work(split, everywhere[index % len(everywhere)]) for index, split in enumerate(splits)]
-        self._note(self.places[0], files)
+        parts = bundles(plan_splits(files, maps, most_bytes=most), files, maps)
+        self.work = [_Work(bundle, everywhere[index % len(everywhere)]) for index, bundle in enumerate(parts)]
 
     def _note(self, place: Place, files: Sequence[InputFile]) -> int:
         size = sum(file.size for file in files)
@@ -173,7 +174,7 @@ class _Driver:
         step = max(1, len(self.work) // _SAMPLED_SPLITS)
         chosen = self.work[::step]
         each = max(1, -(-_SAMPLES_PER_REDUCE * reduces // max(1, len(chosen))))
-        parts = [(place, [work.split for work in chosen if work.place is place][worker :: place.workers]) for place in self.places
+        parts = [(place, [work.splits[0] for work in chosen if work.place is place][worker :: place.workers]) for place in self.places
                  for worker in range(place.workers)]
         futures = [(place.executor.submit(sample_keys, self._hand_out(place, "plan"), part, each, number), part)
                    for number, (place, part) in enumerate(parts) if part]
@@ -187,7 +188,7 @@ class _Driver:
     def _map(self, indexes: Sequence[int]) -> None:
         def start(index: int, attempt: int) -> Any:
             work = self.work[index]
-            return work.place.executor.submit(run_map, self._hand_out(work.place, "plan"), work.place.name, work.split, index, attempt)
+            return work.place.executor.submit(run_map, self._hand_out(work.place, "plan"), work.place.name, work.splits, index, attempt)
 
         outcome = self._run_stage("map", start, indexes, self._keep_source)
         assert not outcome.lost

@@ -18,7 +18,6 @@ from fsspec.core import get_compression, url_to_fs
 
 from fedproxy.errors import ConfigError
 
-LEAST_SPLIT_BYTES = 1024 * 1024
 _TAIL_BYTES = 8 * 1024
 _MOST_TAIL_BYTES = 8 * 1024 * 1024
 
@@ -79,6 +78,22 @@ def plan_splits(files: Sequence[InputFile], maps: int, *, most_bytes: int) -> li
         edges = [file.size * part // parts for part in range(parts + 1)] if parts else []
         found += [Split(file.url, start, stop - start) for start, stop in itertools.pairwise(edges)]
     return found
+
+
+def bundles(splits: Sequence[Split], files: Sequence[InputFile], maps: int) -> list[tuple[Split, ...]]:
+    """What each map reads: small neighbouring splits (of many small files) together, as long as they are not more than a map's share."""
+    sizes = {file.url: file.size for file in files}
+    share = -(-sum(sizes.values()) // max(1, maps))
+    found: list[list[Split]] = []
+    room = 0
+    for split in splits:
+        size = sizes[split.url] if split.length is None else split.length
+        if size > room:
+            found.append([])
+            room = share
+        found[-1].append(split)
+        room -= size
+    return [tuple(bundle) for bundle in found]
 
 
 def read_pieces(split: Split, piece_bytes: int) -> Iterator[bytes]:

@@ -9,6 +9,8 @@ from attrs import frozen
 from fedproxy.patterns.shuffle.collector import Budget
 
 MAPS_PER_WORKER = 4
+LEAST_SPLIT_BYTES = 1024 * 1024
+"""Smaller ones are made only if so many maps were asked for."""
 SMALL_SEGMENT_BYTES = 32 * 1024
 """Below this, asking for a segment costs about as much as moving it."""
 _LEAST_MERGED = 2
@@ -24,9 +26,9 @@ class Group:
     endpoint: str
 
 
-def wanted_maps(asked: int | None, workers: int) -> int:
+def wanted_maps(asked: int | None, workers: int, input_bytes: int) -> int:
     """How many splits to make."""
-    return asked or MAPS_PER_WORKER * workers
+    return asked or max(1, min(MAPS_PER_WORKER * workers, input_bytes // LEAST_SPLIT_BYTES))
 
 
 def most_split_bytes(budget: Budget) -> int:

@@ -48,8 +48,8 @@ def sample_keys(plan: Plan, splits: Sequence[Split], size: int, seed: int) -> li
     job = resolved(plan).job
     found = []
     for number, split in enumerate(splits):
-        batches = (Batch(piece, split.url) for part in _looked_at(split) for piece in islice(read_pieces(part, SAMPLE_BYTES), 1))
-        keys = chain.from_iterable(job.mapper(batch).keys for batch in batches)
+        parts = (islice(_batches([part], SAMPLE_BYTES), 1) for part in _looked_at(split))
+        keys = chain.from_iterable(job.mapper(batch).keys for batch in chain.from_iterable(parts))
         found.append(reservoir(keys, size, seed + number))
     return found
 
@@ -62,26 +62,30 @@ def _looked_at(split: Split) -> list[Split]:
     return [Split(split.url, split.start + step * number, SAMPLE_BYTES) for number in range(_PIECES)]
 
 
-def run_map(plan: Plan, endpoint: str, split: Split, index: int, attempt: int) -> Made:
-    """Read a split, map and combine it, write its block."""
+def run_map(plan: Plan, endpoint: str, splits: tuple[Split, ...], index: int, attempt: int) -> Made:
+    """Read splits, map and combine them, write one block."""
     plan = resolved(plan)
     watch = Stopwatch()
     builder = BlockBuilder(plan.job.records, plan.partitioner, plan.budget, compress=plan.compress)
-    pieces, read = read_pieces(split, plan.budget.piece_bytes), 0
-    while True:
-        piece = next(pieces, None)
+    batches, read = _batches(splits, plan.budget.piece_bytes), 0
+    while (batch := next(batches, None)) is not None:
         watch.lap("input read")
-        if piece is None:
-            break
-        read += len(piece)
-        builder.add(plan.job.mapper(Batch(piece, split.url)))
-        del piece
+        read += len(batch.data)
+        builder.add(plan.job.mapper(batch))
+        del batch
         watch.lap("map")
+    watch.lap("input read")
     made = builder.segments()
     watch.lap("map")
     source = write(made, Place(block_key(plan.shuffle, "m", index, attempt), index, attempt), plan.targets[endpoint])
     watch.lap("intermediate write")
     return Made(source, Spent(watch.seconds, builder.records, read, peak_rss_bytes=peak_rss_bytes()))
+
+
+def _batches(splits: Sequence[Split], piece_bytes: int) -> Iterator[Batch]:
+    for split in splits:
+        for piece in read_pieces(split, piece_bytes):
+            yield Batch(piece, split.url)
 
 
 def run_merge(plan: Plan, endpoint: str, manifest: Manifest, members: tuple[int, int], index: int, attempt: int) -> Made:

@@ -44,7 +44,12 @@ def encode_chunk(raw: bytes, *, compress: bool, new_run: bool) -> list[Buffer]:
     if compress and len(raw) >= _LEAST_BYTES and _shrinks(raw):
         stored = lz4.block.compress(raw, store_size=False)
         flags |= LZ4
-    return [HEAD.pack(len(raw), len(stored), xxh3_64_intdigest(stored) & 0xFFFFFFFF, flags), stored]
+    return [HEAD.pack(len(raw), len(stored), _checksum(stored, len(raw), flags), flags), stored]
+
+
+def _checksum(stored: Buffer, raw_length: int, flags: int) -> int:
+    """Of the bytes and of what the head says of them."""
+    return xxh3_64_intdigest(stored, raw_length << 8 | flags & 0xFF) & 0xFFFFFFFF
 
 
 def _shrinks(raw: bytes) -> bool:
@@ -67,7 +72,7 @@ def decode_chunks(data: Buffer) -> Iterator[Chunk]:
         raw_length, length, checksum, flags = HEAD.unpack_from(view, at)
         at += HEAD.size
         stored = view[at : at + length]
-        if len(stored) != length or xxh3_64_intdigest(stored) & 0xFFFFFFFF != checksum:
+        if len(stored) != length or _checksum(stored, raw_length, flags) != checksum:
             raise BrokenChunkError("a chunk is cut short or corrupted")
         at += length
         raw: Buffer = lz4.block.decompress(stored, uncompressed_size=raw_length) if flags & LZ4 else stored

@@ -6,7 +6,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
-from typing import IO
+from contextlib import suppress
 
 from fedproxy.errors import StoreFullError
 from fedproxy.patterns.shuffle.chunks import HEAD, decode_chunks, encode_chunk
@@ -18,8 +18,13 @@ class SpillFile:
     """Bytes that are written once and read in ranges."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="fedproxy-spill-", buffering=0)  # noqa: SIM115 - lives as long as this object
+        self._descriptor, path = tempfile.mkstemp(prefix="fedproxy-spill-")
+        os.unlink(path)
         self.nbytes = 0
+
+    def __del__(self) -> None:
+        with suppress(OSError, AttributeError):
+            os.close(self._descriptor)
 
     def append(self, parts: list[Buffer]) -> int:
         """Write ``parts``; where they begin.
@@ -32,7 +37,7 @@ class SpillFile:
             for part in parts:
                 view = memoryview(part)
                 while view:
-                    written = self._file.write(view)
+                    written = os.write(self._descriptor, view)
                     self.nbytes += written
                     view = view[written:]
         except OSError as exc:
@@ -41,13 +46,13 @@ class SpillFile:
 
     def read(self, start: int, length: int) -> bytes:
         """``length`` bytes from ``start``."""
-        return os.pread(self._file.fileno(), length, start)
+        return os.pread(self._descriptor, length, start)
 
     def mapped(self) -> memoryview:
         """All of it, not in this process's own memory."""
         if not self.nbytes:
             return memoryview(b"")
-        return memoryview(mmap.mmap(self._file.fileno(), self.nbytes, prot=mmap.PROT_READ))
+        return memoryview(mmap.mmap(self._descriptor, self.nbytes, prot=mmap.PROT_READ))
 
 
 def pieces_of(run: Run, piece_bytes: int) -> Iterator[Run]:
