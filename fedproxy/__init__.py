@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from fedproxy.dispatch.batch import Batch as Batch
     from fedproxy.dispatch.client import Client as Client
     from fedproxy.dispatch.executor import Executor as Executor
-    from fedproxy.dispatch.executor import Options as Options
     from fedproxy.dispatch.future import TaskFuture as TaskFuture
+    from fedproxy.dispatch.options import Options as Options
+    from fedproxy.dispatch.options import memoize as memoize
     from fedproxy.dispatch.redis import get_redis_client as get_redis_client
     from fedproxy.dispatch.runs import report as report
     from fedproxy.dispatch.runs import trace as trace
@@ -32,7 +33,7 @@ _WHERE = {
     "Client": "fedproxy.dispatch.client",
     "Executor": "fedproxy.dispatch.executor",
     "FedproxyError": "fedproxy.errors",
-    "Options": "fedproxy.dispatch.executor",
+    "Options": "fedproxy.dispatch.options",
     "Proxy": "fedproxy.proxy",
     "ShellFunction": "fedproxy.dispatch.shell",
     "ShellResult": "fedproxy.dispatch.shell",
@@ -44,6 +45,7 @@ _WHERE = {
     "get_redis_client": "fedproxy.dispatch.redis",
     "map": "fedproxy.dispatch.api",
     "report": "fedproxy.dispatch.runs",
+    "memoize": "fedproxy.dispatch.options",
     "submit": "fedproxy.dispatch.api",
     "trace": "fedproxy.dispatch.runs",
 }

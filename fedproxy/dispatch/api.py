@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.executor import Executor
 from fedproxy.dispatch.future import TaskFuture
+from fedproxy.dispatch.using import Using
 
 T = TypeVar("T")
 
@@ -23,7 +24,7 @@ class _Defaults:
         self.pid = os.getpid()
         self.lock = threading.RLock()
         self.client: Client | None = None
-        self.executors: dict[tuple[str, tuple[tuple[str, Any], ...]], Executor] = {}
+        self.executors: dict[str, Executor] = {}
 
     def close(self) -> None:
         with self.lock:
@@ -60,16 +61,15 @@ def reset() -> None:
     _current().close()
 
 
-def _executor(endpoint: str, options: dict[str, Any]) -> Executor:
+def _executor(endpoint: str, options: dict[str, Any] | None) -> Executor | Using:
     defaults = _current()
-    key = (endpoint, tuple(sorted(options.items())))
-    executor = defaults.executors.get(key)
+    executor = defaults.executors.get(endpoint)
     if executor is None:
         with defaults.lock:
-            executor = defaults.executors.get(key)
+            executor = defaults.executors.get(endpoint)
             if executor is None:
-                executor = defaults.executors[key] = Executor(endpoint, client=get_client(), **options)
-    return executor
+                executor = defaults.executors[endpoint] = Executor(endpoint, client=get_client())
+    return executor.using(**options) if options else executor
 
 
 def submit(fn: Callable[..., T], /, *args: Any, endpoint: str, container: str = "", options: dict[str, Any] | None = None,
@@ -79,7 +79,7 @@ def submit(fn: Callable[..., T], /, *args: Any, endpoint: str, container: str = 
     Args:
         endpoint: name or id.
         container: image in which the endpoint runs it.
-        options: see `fedproxy.Executor`: ``{"retries_on_loss": 1}``.
+        options: see `fedproxy.Options`: ``{"retries_on_loss": 1, "priority": 5}``.
 
     Raises:
         ServiceUnavailableError: no service runs; the message says how to start one.
@@ -93,7 +93,7 @@ def submit(fn: Callable[..., T], /, *args: Any, endpoint: str, container: str = 
 def map(fn: Callable[..., T], *iterables: Iterable[Any], endpoint: str, timeout: float | None = None,
         chunksize: int | None = None, options: dict[str, Any] | None = None) -> Iterator[T]:
     """``fn`` over the items of ``iterables`` at an endpoint; results in order, as they come."""
-    return _executor(endpoint, options or {}).map(fn, *iterables, timeout=timeout, chunksize=chunksize)
+    return _executor(endpoint, options).map(fn, *iterables, timeout=timeout, chunksize=chunksize)
 
 
 async def as_completed(futures: Iterable[TaskFuture[T]]) -> AsyncIterator[TaskFuture[T]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from fedproxy.config.locate import locate_service
@@ -13,6 +13,7 @@ from fedproxy.dispatch.endings import read_ending
 from fedproxy.dispatch.endpoints import Endpoints
 from fedproxy.dispatch.explain import Explanation, explanation
 from fedproxy.dispatch.functions import serialize_function
+from fedproxy.dispatch.options import DEFAULT
 from fedproxy.dispatch.written import TaskLogs, follow, logs_of
 from fedproxy.errors import ProtocolError, ServiceError
 from fedproxy.protocol import messages as m
@@ -93,16 +94,21 @@ class Client:
         return str(future.task_id)
 
     @staticmethod
-    def create_batch() -> Batch:
-        """An empty batch."""
-        return Batch()
+    def create_batch(**options: Any) -> Batch:
+        """An empty batch; see `Options` for what can be said of all its calls.
+
+        Raises:
+            ConfigError: an option is unknown or has a wrong value.
+        """
+        DEFAULT.but(**options)
+        return Batch(options=options)
 
     def batch_run(self, endpoint_id: str, batch: Batch) -> dict[str, list[str]]:
         """Submit all calls of a batch; returns function id → task ids, in the order in which they were added, once the service has them all."""
         executor = self._default_executor(endpoint_id)
         ids: dict[str, list[str]] = {}
-        for function_id, args, kwargs in batch.calls:
-            future = executor.submit_to_registered_function(function_id, args, kwargs)
+        for function_id, args, kwargs, options in batch.calls:
+            future = executor.using(**options).submit_to_registered_function(function_id, args, kwargs)
             ids.setdefault(function_id, []).append(str(future.task_id))
         executor.flush()
         return ids
@@ -185,6 +191,13 @@ class Client:
     def cancel(self, task_ids: Iterable[str]) -> dict[str, str]:
         """Ask for the end of tasks; returns task id → state. A running one ends a moment later."""
         answer: dict[str, str] = self.rest.json("POST", "/v1/tasks/cancel", [task_id_text(parse_task_id(t)) for t in task_ids])
+        return answer
+
+    def reprioritize(self, priorities: Mapping[str, int]) -> dict[str, str]:
+        """Give tasks (by id) other priorities while they wait, at the service or at their endpoint; returns task id → state. One that runs or has
+        ended stays as it is; ``UNKNOWN``: no such task of this user. Thousands in one call cost little."""
+        wanted = {task_id_text(parse_task_id(task_id)): priority for task_id, priority in priorities.items()}
+        answer: dict[str, str] = self.rest.json("POST", "/v1/tasks/priority", wanted)
         return answer
 
     def get_task_group(self, group_id: str) -> list[dict[str, str]]:

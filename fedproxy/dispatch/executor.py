@@ -14,18 +14,21 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from attrs import define, evolve, field, fields, frozen
+from attrs import define
 
 from fedproxy.dispatch.calls import Call, Kind
 from fedproxy.dispatch.chunks import call_chunk
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.connection import Connection
+from fedproxy.dispatch.content import call_key
 from fedproxy.dispatch.endpoints import EndpointInfo, policy_for
 from fedproxy.dispatch.explain import Explanation, explanation
 from fedproxy.dispatch.functions import SerializedFunction, serialize_function
 from fedproxy.dispatch.future import TaskFuture
 from fedproxy.dispatch.groups import note
+from fedproxy.dispatch.options import DEFAULT, Options
 from fedproxy.dispatch.payload import Packed, Policy, pack
+from fedproxy.dispatch.using import Using
 from fedproxy.dispatch.written import TaskLogs
 from fedproxy.errors import ConfigError, ServiceError, UnknownTaskError
 from fedproxy.protocol.codec import encode_spec
@@ -35,40 +38,6 @@ from fedproxy.protocol.messages import Item, Spec
 T = TypeVar("T")
 _CHUNKS_PER_WORKER = 4
 _KINDS = 1_000
-
-
-@frozen
-class Options:
-    """How calls are run. ``retries_on_loss`` is how often a task may be run again after it may have started on a worker or machine that was lost;
-    ``retries`` how often after an exception. A task that runs longer than ``walltime_s`` is stopped: SIGTERM, then SIGKILL, and ends EXPIRED.
-    ``on_offline`` is ``queue`` or ``fail``. ``container`` is the image in which the endpoint runs them; empty: none."""
-
-    retries: int = field(default=0, validator=lambda _, a, v: _not_negative(a.name, v))
-    retries_on_loss: int = field(default=0, validator=lambda _, a, v: _not_negative(a.name, v))
-    walltime_s: float | None = field(default=None, validator=lambda _, a, v: _positive_or_none(a.name, v))
-    threshold_bytes: int = field(default=64 * 1024, validator=lambda _, a, v: _not_negative(a.name, v))
-    on_offline: str = field(default="queue", validator=lambda _, a, v: _one_of(a.name, v, ("queue", "fail")))
-    container: str = field(default="", validator=lambda _, a, v: _text(a.name, v))
-
-
-def _not_negative(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ConfigError(f"{name} is a number that is not negative, not {value!r}")
-
-
-def _positive_or_none(name: str, value: object) -> None:
-    if value is not None and (not isinstance(value, int | float) or value <= 0):
-        raise ConfigError(f"{name} is a number of seconds above zero, or None, not {value!r}")
-
-
-def _text(name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise ConfigError(f"{name} is a text, not {value!r}")
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} is one of {', '.join(allowed)}, not {value!r}")
 
 
 @define
@@ -95,19 +64,16 @@ class Executor(BaseExecutor):
     """
 
     def __init__(self, endpoint_id: str | None = None, *, client: Client | None = None, task_group_id: str | None = None, label: str = "",
-                 options: Options = Options(), **single: Any) -> None:
-        try:
-            self.options = evolve(options, **single)
-        except TypeError as exc:
-            known = ", ".join(sorted(attribute.name for attribute in fields(Options)))
-            raise ConfigError(f"unknown option: {exc}", hint=f"options are {known}") from exc
+                 options: Options = DEFAULT, **single: Any) -> None:
+        self.options = options.but(**single)
         self.endpoint_id = endpoint_id
         self.label = label
         self._own_client = client is None
         self.client = client or Client()
         self._connection = self._connect(task_group_id)
         self._kinds: dict[object, Kind] = {}
-        self._targets: dict[str, _Target] = {}
+        self._targets: dict[tuple[str, int], _Target] = {}
+        """By endpoint and threshold."""
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._shut = False
@@ -133,28 +99,38 @@ class Executor(BaseExecutor):
             ServiceUnavailableError: the service does not answer.
             RuntimeError: the executor was shut down.
         """
-        return self._submit(serialize_function(fn), args, kwargs, None)
+        return self.submit_call(fn, args, kwargs, self.options)
+
+    def using(self, **options: Any) -> Using:
+        """The same executor for calls with other options: ``executor.using(priority=5, deadline=60).submit(fn, x)``. It shares connection and group,
+        so it may be made for every call.
+
+        Raises:
+            ConfigError: an option is unknown or has a wrong value.
+        """
+        return Using(self, self.options.but(**options))
 
     def submit_once(self, key: str, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> TaskFuture[T]:
         """As `submit`, with an idempotency key: submitting the same call under the same key again gives the same task; another call under it is a
         `ConflictError` on the future."""
-        return self._submit(serialize_function(fn), args, kwargs, key)
+        return self.submit_call(fn, args, kwargs, self.options, key)
 
     def submit_to_registered_function(self, function_id: str, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> TaskFuture[Any]:
         """Run a function that was registered through this client, in the container that it was registered with."""
-        function, container = serialize_function(self.client.function(function_id)), self.client.container(function_id)
-        return self._submit(function, args, kwargs or {}, None, container)
+        return self.using().submit_to_registered_function(function_id, args, kwargs)
 
-    def _submit(self, function: SerializedFunction, args: tuple[Any, ...], kwargs: dict[str, Any], key: str | None,
-                container: str = "") -> TaskFuture[Any]:
+    def submit_call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options, key: str | None = None) -> TaskFuture[Any]:
+        """What every way of submitting comes to."""
         created = time.time()
+        function = serialize_function(fn)
         if self._shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if self._pid != os.getpid():
             self._after_fork()
-        target = self._target()
+        target = self._target(options)
+        memo = call_key(fn, args, kwargs, options.container) or b"" if options.memoizes(fn) else b""
         packed = pack(args, kwargs, target.policy)
-        kind = self._kind(function, target, container or self.options.container)
+        kind = self._kind(function, target, options, bool(memo))
         task_id = new_task_id()
         future: TaskFuture[Any] = TaskFuture(task_id, function.name, self._ask)
         if packed.refs:
@@ -163,7 +139,11 @@ class Executor(BaseExecutor):
         if packed.needs:
             # Held until this task has ended: with its future, a large result would leave its store.
             future.add_done_callback(partial(_let_go, packed))
-        item = Item(task_id, kind.hash, packed.frame.nbytes, created, key, tuple(needed.raw_id for needed in packed.needs))
+        if memo:
+            future.memo, future.owns_result = memo, False
+        item = Item(
+            task_id, kind.hash, packed.frame.nbytes, created, key, tuple(needed.raw_id for needed in packed.needs),
+            options.priority, None if options.deadline is None else options.deadline_s(created), memo, options.memoize != "refresh")
         self._connection.send(Call(item, kind, packed.frame.parts, future))
         return future
 
@@ -173,14 +153,21 @@ class Executor(BaseExecutor):
 
     def map(self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int | None = None) -> Iterator[T]:
         """As `concurrent.futures.Executor.map`. Items travel in chunks; without ``chunksize`` four for each worker of the endpoint."""
+        return self.map_calls(fn, iterables, timeout, chunksize, self.options)
+
+    def map_calls(self, fn: Callable[..., T], iterables: tuple[Iterable[Any], ...], timeout: float | None, chunksize: int | None,
+                  options: Options) -> Iterator[T]:
+        """What every way of mapping comes to. Memoized calls are remembered one by one, so they do not travel in chunks unless that is asked for."""
         calls = list(zip(*iterables, strict=False))
-        if chunksize is None:
+        if chunksize is None and options.memoizes(fn):
+            chunksize, options = 1, options.but(memoize=options.memoize or True)
+        elif chunksize is None:
             chunksize = max(1, -(-len(calls) // (self._workers() * _CHUNKS_PER_WORKER)))
         elif chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         deadline = None if timeout is None else time.monotonic() + timeout
         rest = iter(calls)
-        futures = [self.submit(call_chunk, fn, chunk) for chunk in iter(lambda: list(islice(rest, chunksize)), [])]
+        futures = [self.submit_call(call_chunk, (fn, chunk), {}, options) for chunk in iter(lambda: list(islice(rest, chunksize)), [])]
         return _results(futures, deadline)
 
     def _workers(self) -> int:
@@ -229,25 +216,25 @@ class Executor(BaseExecutor):
             raise ConfigError("no endpoint to submit to", hint="pass endpoint='NAME'; see `fedproxy endpoint list`")
         return self.endpoint_id
 
-    def _target(self) -> _Target:
+    def _target(self, options: Options) -> _Target:
         name = self._endpoint()
-        info = self.client.endpoints.find(name, on_offline=self.options.on_offline)
-        target = self._targets.get(name)
+        info = self.client.endpoints.find(name, on_offline=options.on_offline)
+        target = self._targets.get((name, options.threshold_bytes))
         if target is None or (target.info is not info and target.info.stores != info.stores):
-            target = _Target(info, policy_for(info, self.options.threshold_bytes, self.client.payload_limit_bytes))
-            self._targets[name] = target
+            target = _Target(info, policy_for(info, options.threshold_bytes, self.client.payload_limit_bytes))
+            self._targets[name, options.threshold_bytes] = target
         return target
 
-    def _kind(self, function: SerializedFunction, target: _Target, container: str) -> Kind:
+    def _kind(self, function: SerializedFunction, target: _Target, options: Options, memoize: bool) -> Kind:
         """The spec of such calls, made once."""
-        options = self.options
-        key = (function.hash, target.info.id, target.info.stores, options, container)
+        key = (function.hash, target.info.id, target.info.stores, options.spec_part, memoize)
         kind = self._kinds.get(key)
         if kind is None:
             spec = Spec(
                 function.hash, target.info.id, function.name, options.retries, options.retries_on_loss, options.walltime_s, target.info.stores,
                 options.threshold_bytes, self.client.payload_limit_bytes, options.on_offline, f"{sys.version_info.major}.{sys.version_info.minor}",
-                container=container)
+                container=options.container, retry_on=tuple(f"{each.__module__}.{each.__qualname__}" for each in options.retry_on),
+                retry_backoff_s=options.retry_backoff_s, retry_backoff_most_s=options.retry_backoff_most_s, memoize=memoize)
             encoded = encode_spec(spec)
             if len(self._kinds) >= _KINDS:
                 self._kinds.clear()
@@ -268,6 +255,8 @@ class Executor(BaseExecutor):
             return self._cancel(future)
         if question == "explain":
             return self._explain(future)
+        if question.startswith("priority "):
+            return self._reprioritize(future, int(question.partition(" ")[2]))
         try:
             if question == "logs":
                 return self.client.get_logs(future.task_id)
@@ -283,6 +272,9 @@ class Executor(BaseExecutor):
         except UnknownTaskError:
             found = explanation({"task_id": future.task_id, "state": "PENDING", "function": future.name})
         return explanation({**found.data, "stored_arguments": refs, "client": sys.version.split()[0]})
+    def _reprioritize(self, future: TaskFuture[Any], priority: int) -> bool:
+        self._connection.flush()
+        return self.client.reprioritize({future.task_id: priority})[future.task_id] in ("QUEUED", "SENT", "WAITING")
 
     def _cancel(self, future: TaskFuture[Any]) -> None:
         deadline = time.monotonic() + 10.0

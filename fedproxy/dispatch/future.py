@@ -38,6 +38,8 @@ class TaskFuture(Future[T]):
         """Arguments that went through a store."""
         self.owns_result = True
         """A large result leaves its store with its last holder here. False for futures of tasks that another process submitted."""
+        self.memo = b""
+        """The name of the call by its content, where its value is remembered."""
         self.done_info: Done | None = None
         self._resolved_at = 0.0
 
@@ -92,6 +94,10 @@ class TaskFuture(Future[T]):
             return self.cancelled()
         self._ask(self, "cancel")
         return self.cancelled()
+
+    def reprioritize(self, priority: int) -> bool:
+        """Give the task another priority while it waits, at the service or at its endpoint. False if it has ended already."""
+        return not self.done() and bool(self._ask(self, f"priority {priority}"))
 
     def __await__(self) -> Generator[Any, None, T]:
         """``await future`` in any asyncio loop."""

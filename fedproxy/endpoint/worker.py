@@ -24,6 +24,7 @@ from fedproxy.errors import PayloadTooLargeError, TaskFailedError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, decode, decode_spec, encode, split
 from fedproxy.protocol.ids import task_id_text
+from fedproxy.protocol.retry import worth_another_run
 from fedproxy.protocol.states import TaskState
 from fedproxy.serialize import deserialize, serialize, serialize_exception
 
@@ -44,6 +45,10 @@ class Worker:
         self._output = TaskOutput()
         self._called = 0.0
         self._returned = 0.0
+        self._again = True
+        """Whether the exception of the task that was just run is worth another run."""
+        self._refs = False
+        """Whether its value leads to objects in stores; known of memoized calls only."""
 
     def serve(self) -> None:
         """Run tasks until the agent closes the pipe."""
@@ -65,17 +70,21 @@ class Worker:
     def _answer(self, task: m.Task, payload: memoryview) -> None:
         started = time.time()
         self._called = self._returned = 0.0
+        self._again, self._refs = True, False
         read, written = _moved()
         state, parts, reason = self._run(task, payload)
         read_now, written_now = _moved()
         outcome = m.Outcome(
             task.id, task.attempt, state, sum(map(len, parts)), (0.0, started, time.time(), 0.0), (read_now - read, written_now - written),
-            ran=(self._name, self._called, self._returned), output=self._output.take(), reason=reason)
+            again=self._again, refs=self._refs, ran=(self._name, self._called, self._returned), output=self._output.take(), reason=reason)
         self._pipe.send([encode(m.Results((outcome,))), *parts])
 
     def _run(self, task: m.Task, payload: memoryview) -> tuple[int, list[Buffer], str]:
+        spec = self._specs[task.spec]
         try:
-            spec = self._specs[task.spec]
+            if task.recall and (known := _recalled(task, payload)) is not None:
+                self._refs = True
+                return int(TaskState.SUCCEEDED), [known], ""
             function = self._functions.get(spec.function) or self._load(spec)
             args, kwargs = _arguments(task, memoryview(bytearray(payload)) if len(payload) > _COPIED_BYTES else payload)
             os.environ["FEDPROXY_TASK_UUID"] = task_id_text(task.id)
@@ -85,7 +94,10 @@ class Worker:
             finally:
                 self._returned = time.time()
             parts = self._result(value, spec)
+            if spec.memoize:
+                self._refs = _leads_to_objects(parts)
         except BaseException as exc:  # noqa: BLE001 - the boundary of a task: everything it raises is its result
+            self._again = worth_another_run(exc, spec.retry_on)
             return int(TaskState.FAILED), _exception(exc), _reason(exc)
         return int(TaskState.SUCCEEDED), parts, ""
 
@@ -137,6 +149,25 @@ def _arguments(task: m.Task, payload: memoryview) -> tuple[tuple[Any, ...], dict
     with results_at_hand(frames):
         args, kwargs = deserialize(payload[:own])
     return args, kwargs
+
+
+def _recalled(task: m.Task, payload: memoryview) -> bytes | None:
+    """The value of an earlier call of the same, if all that it leads to is still there."""
+    from fedproxy.store.reach import all_there
+
+    at = len(payload)
+    for task_id, size in reversed(task.upstream):
+        if task_id == task.recall:
+            frame = bytes(payload[at - size:at])
+            return frame if all_there(frame) else None
+        at -= size
+    return None
+
+
+def _leads_to_objects(parts: list[Buffer]) -> bool:
+    from fedproxy.store.reach import refs_in
+
+    return bool(refs_in(b"".join(parts)))
 
 
 def _exception(exc: BaseException) -> list[Buffer]:

@@ -60,6 +60,8 @@ class Intake:
         if unknown:
             return m.SubmitAck(unknown=tuple(unknown))
         payloads = parts[len(submit.functions):]
+        if any(item.memo and item.recall for item in submit.items):
+            await self._core.commit.flush()  # values that clients have by push are recalled from then on
         tasks, rejected = self._tasks(user, submit, payloads, accepted_at)
         duplicates = await self._insert(tasks)
         same_as, conflicts = self._duplicates(tasks, duplicates)
@@ -91,9 +93,23 @@ class Intake:
                 seq=self._core.seq, id=TaskId(item.id), user=user, group=submit.group, spec=item.spec, endpoint=spec.endpoint,
                 state=TaskState.QUEUED, created=item.created, accepted=now, size=item.size, key=item.key, digest=digest, payload=payload,
                 needs=item.needs, priority=item.priority, deadline=0.0 if item.deadline_s is None else now + item.deadline_s, memo=item.memo)
+            if item.memo and item.recall:
+                self._recall(task)
             self._forwarder.outbound.admit(task)
             tasks.append(task)
         return tasks, rejected
+
+    def _recall(self, task: LiveTask) -> None:
+        """Give the task the value of an earlier call of the same: at once, or where it leads to objects in stores, once a worker finds them there."""
+        known = self._core.ledger.recall(task.user, task.memo)
+        if known is None:
+            return
+        task_id, value, refs = known
+        if refs:
+            task.recall = task_id
+        else:
+            task.recalled = value
+            self._core.stats.of(task.user).recalled += 1
 
     def _refusal(self, user: str, item: m.Item, spec: m.Spec) -> m.Rejected | None:
         limit = self._core.config.payload_limit_bytes

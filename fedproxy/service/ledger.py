@@ -221,6 +221,16 @@ class Ledger:
             found += map(_live_task, self.rows(sql, [*batch, user]))
         return found
 
+    def states(self, user: str, ids: Iterable[bytes]) -> dict[bytes, TaskState]:
+        """The states of those that are tasks of this user."""
+        found: dict[bytes, TaskState] = {}
+        pending = iter(ids)
+        while batch := list(islice(pending, 500)):
+            marks = ",".join("?" * len(batch))
+            rows = self.rows(f"SELECT id, state FROM tasks WHERE id IN ({marks}) AND user = ?", [*batch, user])  # noqa: S608 - constants
+            found.update((i, TaskState(state)) for i, state in rows)
+        return found
+
     def recall(self, user: str, memo: bytes) -> tuple[TaskId, bytes, bool] | None:
         """The last task of this user that had a value for ``memo``: its id, the value, and whether that leads to objects in stores."""
         sql = "SELECT id, result, refs FROM tasks WHERE user = ? AND memo = ? AND state = 10 ORDER BY done_seq DESC LIMIT 1"

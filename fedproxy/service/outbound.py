@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 
@@ -23,6 +24,9 @@ class Outbound:
 
     def __init__(self, core: Core, sessions: Sessions) -> None:
         self._core, self._sessions = core, sessions
+        self._loop = asyncio.get_running_loop()
+        self._released: set[str] = set()
+        """Endpoints with tasks that were just released."""
         self.departing: dict[TaskId, bool] = {}
         """Tasks marked SENT whose commit is under way → whether they are to be cancelled right behind."""
         self.delayed: dict[int, LiveTask] = {}
@@ -164,9 +168,23 @@ class Outbound:
             self._core.queues.remove(task)
 
     def release(self, task: LiveTask) -> None:
-        """All that the task needs is there."""
+        """All that the task needs is there: queue it, once that is durable. What is released together is sent in the order of the queue."""
         task.payload = None
-        self.requeue([task])
+        task.state = TaskState.QUEUED
+        self._core.commit.next.requeued.append(task)
+
+        def queue() -> None:
+            self._core.queues.append(task)
+            if not self._released:
+                self._loop.call_soon(self._pump_released)
+            self._released.add(task.endpoint)
+
+        self._core.commit.then(queue)
+
+    def _pump_released(self) -> None:
+        endpoints, self._released = self._released, set()
+        for endpoint in endpoints:
+            self.pump(endpoint)
 
     def _session(self, task: LiveTask) -> Session:
         return self._sessions.of(task.endpoint, task.user)

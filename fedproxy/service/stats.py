@@ -16,6 +16,8 @@ class UserStats:
     tasks_accepted: int = 0
     tasks_finished: int = 0
     late_results: int = 0
+    recalled: int = 0
+    """Tasks that were given the value of an earlier call of the same."""
 
 
 class Stats:

@@ -13,6 +13,8 @@ from fedproxy.store.ref import Ref
 from fedproxy.store.registry import open_store
 
 _MAX_KIND_CHARS = 48
+loaded: list[Ref] | None = None
+"""While somebody asks what a frame leads to (see `reach`): the refs of the proxies that were unpickled."""
 
 
 def fetch(ref: Ref) -> Any:
@@ -83,6 +85,8 @@ def _get_many(url: str, refs: list[Ref]) -> list[Any]:
 
 
 def _load_factory(ref: Ref, evict: bool) -> RefFactory:
+    if loaded is not None:
+        loaded.append(ref)
     return RefFactory(ref, evict=evict)
 
 
@@ -90,7 +94,10 @@ def load_proxy(
     store: str, key: str, size: int, digest: bytes, site: str, kind: str | None = None, evict: bool = False
 ) -> Proxy[Any]:
     """What a pickled proxy calls."""
-    return Proxy(RefFactory(Ref(store, key, size, digest, site), evict=evict), kind)
+    ref = Ref(store, key, size, digest, site)
+    if loaded is not None:
+        loaded.append(ref)
+    return Proxy(RefFactory(ref, evict=evict), kind)
 
 
 def proxy_from_ref(ref: Ref, *, kind: type | str | None = None, evict: bool = False) -> Proxy[Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from typing import Annotated
 
 import msgspec
 from starlette.applications import Starlette
@@ -33,6 +34,7 @@ _BATCH_OVERHEAD = 64 * 1024 * 1024
 _PAGE = 500
 _CURSOR_DIGITS = 18
 _NOTHING_TO_SAY = m.SubmitAck()
+Priority = Annotated[int, msgspec.Meta(ge=-2**31 + 1, le=2**31 - 1)]
 
 
 async def submit(request: Request) -> Response:
@@ -108,17 +110,31 @@ async def cancel(request: Request) -> Response:
         ids = [parse_task_id(text) for text in msgspec.json.decode(data, type=list[str])]
     except (ValueError, msgspec.MsgspecError) as exc:
         raise ProtocolError(f"expected a JSON list of task ids: {exc}") from exc
-    for task_id in ids:
-        for (seq,) in core.ledger.rows("SELECT seq FROM tasks WHERE id = ? AND user = ? AND state < 10", (task_id, user)):
-            for task in core.ledger.load([seq], payloads=False):
-                forwarder_of(request).control.cancel(task)
+    for task in core.ledger.find(user, ids):
+        forwarder_of(request).control.cancel(task)
     await core.commit.flush()
-    return JSONResponse({task_id_text(i): _state_of(core, i) for i in ids})
+    return _states(core, user, ids)
 
 
-def _state_of(core: Core, task_id: TaskId) -> str:
-    rows = core.ledger.rows("SELECT state FROM tasks WHERE id = ?", (task_id,))
-    return TaskState(rows[0][0]).name if rows else "UNKNOWN"
+async def reprioritize(request: Request) -> Response:
+    """POST an object of task id → priority, for tasks that are not over."""
+    core, user = core_of(request), user_of(request)
+    data = await read_body(request, _BATCH_OVERHEAD)
+    try:
+        wanted = {parse_task_id(text): priority for text, priority in msgspec.json.decode(data, type=dict[str, Priority]).items()}
+    except (ValueError, msgspec.MsgspecError) as exc:
+        raise ProtocolError(f"expected a JSON object of task id and priority: {exc}") from exc
+    await core.commit.flush()
+    live = core.ledger.find(user, wanted)
+    forwarder_of(request).control.reprioritize((task, wanted[task.id]) for task in live)
+    await core.commit.flush()
+    return _states(core, user, wanted)
+
+
+def _states(core: Core, user: str, ids: Iterable[TaskId]) -> Response:
+    ids = list(ids)
+    states = core.ledger.states(user, ids)
+    return JSONResponse({task_id_text(i): states[i].name if i in states else "UNKNOWN" for i in ids})
 
 
 async def group(request: Request) -> Response:
@@ -193,6 +209,7 @@ async def _catch_up(core: Core, user: str, group_id: str, cursor: int, subscribe
 ROUTES = [
     Route("/v1/tasks", submit, methods=["POST"]),
     Route("/v1/tasks/cancel", cancel, methods=["POST"]),
+    Route("/v1/tasks/priority", reprioritize, methods=["POST"]),
     Route("/v1/tasks/{task_id}", status),
     Route("/v1/tasks/{task_id}/result", result),
     Route("/v1/groups/{group_id}", group),
