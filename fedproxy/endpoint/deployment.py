@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from attrs import frozen
 
 _PATIENCE = 4.0
-"""A kind without a container waits so many cold starts before a busy kind gives one up: switching then costs at most a fifth of the time."""
+"""So many times as long as it takes to start, a container has to be of use, and a kind without one waits before a busy kind gives one up: at most a
+fifth of the time then goes into starting."""
 
 
 @frozen
@@ -24,6 +25,8 @@ class Demand:
     """All of them: starting, idle and busy."""
     starting: int = 0
     idle: int = 0
+    idle_s: float = 0.0
+    """How long the container that was used least recently has been idle."""
     oldest_s: float = 0.0
     """How long the first that waits has waited."""
     run_s: float | None = None
@@ -46,15 +49,17 @@ class Step:
 
 
 def worth_starting(demand: Demand) -> bool:
-    """Whether one more container, at the price of another kind's, would finish a task before those that there are have done all.
+    """Whether one more container, at the price of another kind's, is worth its start.
 
-    With none, always. With tasks of unknown length, yes: waiting for the first to end could take as long as that.
+    It is if, until those that there are would have done all that waits, it could run two tasks, or work four times as long as it took to start.
+    With none, always. With tasks of unknown length, yes: to wait for the first to end could take as long as that.
     """
     if not demand.waiting:
         return False
     if demand.containers == 0 or demand.run_s is None:
         return True
-    return demand.waiting * demand.run_s / demand.containers > demand.cold_s + demand.run_s
+    useful_s = demand.waiting * demand.run_s / demand.containers - demand.cold_s
+    return useful_s > min(2 * demand.run_s, _PATIENCE * demand.cold_s)
 
 
 def shares(demands: Mapping[str, Demand], capacity: int) -> dict[str, int]:
@@ -84,7 +89,7 @@ def fill_empty(demands: Mapping[str, Demand], room: int) -> list[Step]:
 def replace_idle(demands: Mapping[str, Demand]) -> Step | None:
     """The next idle container that is given up for a kind that needs one more; None: all is as it should be.
 
-    Given up are containers of kinds for which nothing waits; those of a kind that has work only for one that has none at all and has been patient.
+    Given up are containers of kinds for which nothing waits, the least recently used first; those of a kind that has work only for one that has none at all and has been patient.
     """
     for kind, demand in sorted(demands.items(), key=lambda item: -item[1].oldest_s):
         if not demand.unserved or not worth_starting(demand):
@@ -93,7 +98,7 @@ def replace_idle(demands: Mapping[str, Demand]) -> Step | None:
         if not spare and starved(demand):
             spare = [other for other, d in demands.items() if other != kind and d.idle > 0 and d.containers > d.starting]
         if spare:
-            return Step(kind, max(spare, key=lambda other: demands[other].idle))
+            return Step(kind, max(spare, key=lambda other: demands[other].idle_s))
     return None
 
 

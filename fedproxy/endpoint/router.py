@@ -18,6 +18,7 @@ from attrs import define, field
 P = TypeVar("P", bound=Hashable)
 
 How = Literal["warm", "start", "evict"]
+_EFFORT: Mapping[How, int] = {"warm": 0, "start": 1, "evict": 2}
 
 
 class Choice(NamedTuple, Generic[P]):
@@ -39,8 +40,8 @@ class Router(Protocol[P]):
     def leave(self, place: P) -> None:
         """The place is gone. Idempotent."""
 
-    def route(self, kind: str, *, evict: bool = True) -> Choice[P] | None:
-        """The place for a task of this kind; None: no place has room, or only by releasing another kind's container, without ``evict``."""
+    def route(self, kind: str, *, at_most: How = "evict") -> Choice[P] | None:
+        """The place for a task of this kind; None: there is none, or only by doing more than ``at_most`` there."""
 
 
 class Ranking(Generic[P]):
@@ -130,7 +131,7 @@ class WarmingAware(Generic[P]):
             self.advertise(place, 0, {})
             del self._offers[place]
 
-    def route(self, kind: str, *, evict: bool = True) -> Choice[P] | None:
+    def route(self, kind: str, *, at_most: How = "evict") -> Choice[P] | None:
         """See `Router`. O(1)."""
         ranking = self._warm.get(kind)
         place = ranking.best() if ranking is not None else None
@@ -138,13 +139,13 @@ class WarmingAware(Generic[P]):
             offer = self._offers[place]
             self._set_warm(place, offer, kind, offer.warm[kind] - 1)
             return Choice(place, "warm")
-        place = self._empty.best()
+        place = self._empty.best() if at_most != "warm" else None
         if place is not None:
             offer = self._offers[place]
             offer.empty -= 1
             self._empty.set(place, offer.empty)
             return Choice(place, "start")
-        place = self._idle.best() if evict else None
+        place = self._idle.best() if at_most == "evict" else None
         if place is None:
             return None
         offer = self._offers[place]
@@ -197,14 +198,14 @@ class RandomRouter(Generic[P]):
         if self._offers.pop(place, None) is not None:
             self._note(place)
 
-    def route(self, kind: str, *, evict: bool = True) -> Choice[P] | None:
-        """See `Router`; a place that would have to release a container counts as room only with ``evict``."""
+    def route(self, kind: str, *, at_most: How = "evict") -> Choice[P] | None:
+        """See `Router`."""
         if not self._open:
             return None
         place = self._open[self._random.randrange(len(self._open))]
         offer = self._offers[place]
         how = offer.expected(kind)
-        if how == "evict" and not evict:
+        if _EFFORT[how] > _EFFORT[at_most]:
             return None
         if how == "start":
             offer.empty -= 1

@@ -25,7 +25,7 @@ from fedproxy.endpoint.deployment import Demand, Step, fill_empty, replace_idle,
 from fedproxy.endpoint.engines.launch import Bare, Starter
 from fedproxy.endpoint.engines.process import WorkerProcess
 from fedproxy.endpoint.engines.waiting import Waiting
-from fedproxy.endpoint.router import RandomRouter, Router, WarmingAware
+from fedproxy.endpoint.router import How, RandomRouter, Router, WarmingAware
 from fedproxy.errors import ContainerError
 from fedproxy.protocol.flow import smoothed
 
@@ -115,13 +115,16 @@ class Pool:
 
     def pick(self, kind: str, wanted: int) -> WorkerProcess | None:
         """An idle worker for one of ``wanted`` tasks of this kind."""
-        choice = self._router.route(kind, evict=False if self._warming else wanted > self._starting[kind])
+        choice = self._router.route(kind, at_most="warm" if self._warming else self._effort(kind, wanted))
         while choice is not None and choice.how != "warm":  # by chance: a container of another kind has to go
             self._acts.release(choice.place)
             self._count_release(choice.place.kind)
             self._start(Step(kind, choice.place.kind))
-            choice = self._router.route(kind, evict=wanted > self._starting[kind])
+            choice = self._router.route(kind, at_most=self._effort(kind, wanted))
         return choice.place if choice is not None else None
+
+    def _effort(self, kind: str, wanted: int) -> How:
+        return "evict" if wanted > self._starting[kind] else "warm"
 
     def given(self, worker: WorkerProcess) -> None:
         """It gets a task."""
@@ -213,11 +216,13 @@ class Pool:
         found: dict[str, Demand] = {}
         for kind in {*able, *(worker.kind for worker in held)}:
             mine = [worker for worker in held if worker.kind == kind]
+            idle = [worker.idle_since for worker in mine if worker.ready and not worker.jobs]
             queue = waiting.of(kind)
             counts = self._counts.get(kind) or Counts()
             found[kind] = Demand(
-                len(queue) if kind in able else 0, len(mine), sum(not w.announced for w in mine),
-                sum(w.ready and not w.jobs for w in mine), max(0.0, now - queue.peek().received) if queue else 0.0, counts.run_s, counts.cold_s or 0.2)
+                len(queue) if kind in able else 0, len(mine), sum(not w.announced for w in mine), len(idle),
+                time.monotonic() - min(idle) if idle else 0.0, max(0.0, now - queue.peek().received) if queue else 0.0,
+                counts.run_s, counts.cold_s or 0.2)
         return found
 
     def _start(self, step: Step) -> None:
