@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 
-from benchmarks import scale_service
+from benchmarks import scale_service, scale_workers
 from benchmarks.cases import Benchmark, Case, Sample
 from benchmarks.rows import Metric
 
-PARTS: tuple[ModuleType, ...] = (scale_service,)
+PARTS: tuple[ModuleType, ...] = (scale_service, scale_workers)
 """Modules with ``METRICS``, ``SYSTEMS``, ``cases(quick)`` and ``MEASURES`` (a case's name, up to the first dash → how it is measured)."""
 
 

@@ -89,7 +89,8 @@ def fill_empty(demands: Mapping[str, Demand], room: int) -> list[Step]:
 def replace_idle(demands: Mapping[str, Demand]) -> Step | None:
     """The next idle container that is given up for a kind that needs one more; None: all is as it should be.
 
-    Given up are containers of kinds for which nothing waits, the least recently used first; those of a kind that has work only for one that has none at all and has been patient.
+    Given up are containers of kinds for which nothing waits, the least recently used first; those of a kind that has work only for one that has
+    none at all and has been patient.
     """
     for kind, demand in sorted(demands.items(), key=lambda item: -item[1].oldest_s):
         if not demand.unserved or not worth_starting(demand):
