@@ -51,6 +51,8 @@
         ├── TaskLostError               may have started on a worker or machine that was lost
         ├── TaskCancelledError          (also concurrent.futures.CancelledError)
         ├── TaskExpiredError            (also TimeoutError) deadline or walltime passed
+        ├── FunctionNotAllowedError     the endpoint runs listed functions only
+        ├── TaskMemoryError             (also MemoryError) over the worker's memory limit
         └── TaskDeadError               killed its worker too often
 
 A message says what failed, where, and what to try.
@@ -297,6 +299,14 @@ class TaskCancelledError(TaskError, CancelledError):
 
 class TaskExpiredError(TaskError, TimeoutError):
     """The task's deadline or walltime passed."""
+
+
+class FunctionNotAllowedError(TaskError):
+    """The endpoint runs only the functions that its owner lists, and this is none of them."""
+
+
+class TaskMemoryError(TaskError, MemoryError):
+    """The task wanted more memory than a worker of the endpoint may use."""
 
 
 class TaskDeadError(TaskError):

@@ -52,7 +52,7 @@ def configure(
 
 @app.command
 def start(
-    name: str = "local", *, workers: int | None = None, site: str | None = None, redis: int | None = None, detach: bool = False,
+    name: str = "local", *, workers: int | None = None, site: str | None = None, redis: int | None = None, repin: bool = False, detach: bool = False,
     with_parent: Annotated[bool, Parameter(show=False)] = False,
 ) -> int:
     """Run an endpoint's agent, in the foreground unless --detach.
@@ -67,6 +67,8 @@ def start(
         Site name; wins over the configuration file.
     redis
         Bring along a Redis of so many nodes, as the site's first store and for `fedproxy.get_redis_client()`.
+    repin
+        Trust the service that answers now, in place of the one that the endpoint belonged to.
     detach
         Run in the background and return when it is connected to the service.
     with_parent
@@ -80,6 +82,8 @@ def start(
     if redis is not None:
         flags[("redis", "nodes")] = redis
     config = files.load_endpoint(name, flags=flags).value
+    if repin:
+        (programs.endpoint(name).directory / "service.pin").unlink(missing_ok=True)
     if detach:
         state.require_service(config.service_url)
         given = (("--workers", workers), ("--site", site), ("--redis", redis))

@@ -12,6 +12,8 @@ from fedproxy.config.containers import Containers
 from fedproxy.config.home import default_site, endpoint_dir, host_id
 from fedproxy.config.redis import AttachedRedis
 
+ANY_FUNCTION = "*"
+
 Tree: TypeAlias = Mapping[str, object]
 """Keys and values that somebody else defines, such as the arguments of a Parsl provider."""
 
@@ -149,6 +151,10 @@ class EndpointConfig:
     transfer: Transfer = field(factory=Transfer)
     service_url: str = ""
     """Empty: the local service."""
+    service_key: str = ""
+    """The service's own key (64 hex digits); empty: the one that it has when it is first met is pinned."""
+    allowed_functions: tuple[str, ...] = (ANY_FUNCTION,)
+    """Ids of the functions that may run here; by default any."""
     redis: AttachedRedis = field(factory=AttachedRedis)
 
     def store_urls(self) -> tuple[str, ...]:

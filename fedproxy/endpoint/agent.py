@@ -24,6 +24,8 @@ from attrs import evolve
 from fedproxy import errors
 from fedproxy.config.endpoint import EndpointConfig
 from fedproxy.config.home import endpoint_dir, write_private
+from fedproxy.endpoint.allowed import VARIABLE as ALLOWED_VARIABLE
+from fedproxy.endpoint.allowed import AllowList, refusal
 from fedproxy.endpoint.attached import Attached, attached_redis
 from fedproxy.endpoint.catalog import AgentCatalog
 from fedproxy.endpoint.engines.base import Callbacks, Engine, Job, SupportsPriorities, TellsPlace
@@ -37,6 +39,7 @@ from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import UNDERSTOOD, Buffer, decode, encode, split
 from fedproxy.protocol.ids import new_uuid
 from fedproxy.protocol.states import TaskState
+from fedproxy.serialize import serialize_exception
 from fedproxy.store.user_redis import REDIS_VARIABLE
 from fedproxy.wire.zmq_channel import Channel, Peer
 
@@ -48,6 +51,7 @@ _MESSAGE_BYTES = 8 * 1024 * 1024
 _HELLO_AGAIN_S = 2.0
 _REFUSED_FOR_S = 30.0
 _GOODBYE_S = 5.0
+_PROOF_HINT = "somebody may be between this machine and the service; if you changed the service: fedproxy endpoint start NAME --repin"
 _REPORT_S = 5.0
 """How often the service hears how this endpoint is, at least."""
 
@@ -62,12 +66,15 @@ class Agent:
         self._journal = Journal(directory / "journal")
         self._holdings = Holdings(self._journal)
         self._engine: Engine = build_engine(config.engine, directory, self._catalog, Callbacks(self._holdings.hand, self._ended), config.containers)
+        self._allowed = AllowList.of(config.allowed_functions)
         self._reporter = Reporter(attached, config.store_urls())
         self._telling = Telling(self._engine, self._send)
         self._incarnation = new_uuid()
         self._channel: Channel | None = None
         self._heartbeat = config.heartbeat
         self._open = False
+        self._proved = False
+        """Whether the pinned service is at the other end. The link's key does not change while this process lives, so once is enough."""
         self._heard = time.monotonic()
         self._refused_since: float | None = None
         self._unacknowledged: list[bytes] = []
@@ -172,6 +179,8 @@ class Agent:
         if len(frames) > 1:
             body = frames[1]
         self._heard = time.monotonic()
+        if not (self._proved or isinstance(message, m.Welcome | m.Refused | m.Reset)):
+            return  # nothing is taken from a service that has not proved itself; it will learn from the next hello what is not here
         match message:
             case m.Tasks():
                 self._take_tasks(message, body)
@@ -209,6 +218,10 @@ class Agent:
             self._cancel(task_id)
 
     def _welcome(self, message: m.Welcome) -> None:
+        if not self._identity.is_proved(self._incarnation, message):
+            self._fail(errors.AuthenticationError("the service did not prove that it is the one that this endpoint has pinned", hint=_PROOF_HINT))
+            return
+        self._proved = True
         if not self._open:
             log.info("online as %s, epoch %d, %d tasks held", self._identity.endpoint_id, message.epoch, len(self._holdings))
         self._open = True
@@ -262,8 +275,18 @@ class Agent:
         if len(ready) < len(tasks):
             self._asleep += [entry for entry in tasks if not self._catalog.ready(entry.task.spec)]
             self._ask_for_missing()
+        if self._allowed.hashes is not None:
+            ready = [entry for entry in ready if self._permitted(entry)]
         self._engine.submit([Job(entry.task, entry.payload or b"", now) for entry in ready])
         self._telling.running()
+
+    def _permitted(self, entry: Held) -> bool:
+        spec = self._catalog.spec(entry.task.spec)
+        if self._allowed.permits(spec.function):
+            return True
+        body = b"".join(serialize_exception(refusal(spec.name, spec.function)).parts)
+        self._ended(m.Outcome(entry.task.id, entry.task.attempt, int(TaskState.FAILED), len(body), again=False), body)
+        return False
 
     def _wake(self) -> None:
         tasks, self._asleep = self._asleep, []
@@ -351,7 +374,7 @@ def run(config: EndpointConfig) -> None:
     with only_agent(directory), attached_redis(config, directory) as attached:
         config = attached.added_to(config)
         identity = register(config, directory, attached)
-        os.environ.update(worker_environment(identity.endpoint_id, attached))  # all engines' workers inherit it
+        os.environ.update(worker_environment(config, identity.endpoint_id, attached))  # all engines' workers inherit it
         try:
             _run_loop(_serve(config, identity, directory, attached))
         finally:
@@ -359,9 +382,10 @@ def run(config: EndpointConfig) -> None:
                 os.unlink(directory / "agent.json")
 
 
-def worker_environment(endpoint_id: str, attached: Attached) -> dict[str, str]:
+def worker_environment(config: EndpointConfig, endpoint_id: str, attached: Attached) -> dict[str, str]:
     """What all workers of an endpoint find in their environment. No secrets: they are for the machine that resolves."""
-    return {"FEDPROXY_ENDPOINT_ID": endpoint_id, **({REDIS_VARIABLE: attached.url} if attached.url else {})}
+    told = {"FEDPROXY_ENDPOINT_ID": endpoint_id, ALLOWED_VARIABLE: AllowList.of(config.allowed_functions).as_variable()}
+    return told | ({REDIS_VARIABLE: attached.url} if attached.url else {})
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 from fedproxy.protocol.codec import decode_spec
+from fedproxy.protocol.ids import function_hash
 from fedproxy.protocol.messages import Spec
+
+log = logging.getLogger(__name__)
 
 
 class AgentCatalog:
@@ -18,8 +23,11 @@ class AgentCatalog:
         self._specs[name] = decode_spec(encoded), bytes(encoded)
 
     def learn_function(self, name: bytes, body: bytes) -> None:
-        """Remember a function."""
-        self._functions[name] = body
+        """Remember a function. What is not the one that its name says is passed over: it is asked for again."""
+        if function_hash(body) == name:
+            self._functions[name] = body
+        else:
+            log.warning("a function came that is not the one that its name says: %s", name.hex())
 
     def spec(self, name: bytes) -> Spec:
         """A spec that is known."""

@@ -18,14 +18,17 @@ from fedproxy.config.endpoint import EndpointConfig
 from fedproxy.config.home import host_id, private_dir, write_private
 from fedproxy.config.locate import ServiceAddress, locate_service
 from fedproxy.endpoint.attached import Attached
-from fedproxy.errors import EndpointInUseError, ServiceUnavailableError
+from fedproxy.errors import AuthenticationError, EndpointInUseError, ServiceUnavailableError
 from fedproxy.protocol.codec import UNDERSTOOD
+from fedproxy.protocol.messages import Welcome
+from fedproxy.protocol.proof import Session, is_proved
 from fedproxy.wire.curve import KeyPair, load_or_create_keys
 from fedproxy.wire.rest import RestClient
 
 log = logging.getLogger(__name__)
 _RETRY_S = 0.5
 _GIVE_UP_S = 60.0
+PIN_FILE = "service.pin"
 
 
 @frozen
@@ -38,6 +41,14 @@ class Identity:
     keys: KeyPair
     journal: str
     boot: str
+    service: str = ""
+    """The service's own key, pinned; empty for a service that has none."""
+
+    def is_proved(self, incarnation: str, welcome: Welcome) -> bool:
+        """Whether the pinned service opened this session."""
+        if not self.service:
+            return True
+        return is_proved(Session(self.endpoint_id, incarnation, welcome.epoch, self.server_key.decode()), welcome.proof, self.service)
 
 
 @contextmanager
@@ -88,13 +99,33 @@ def register(config: EndpointConfig, directory: Path, attached: Attached) -> Ide
 
     Raises:
         ServiceUnavailableError: the service did not answer.
-        AuthenticationError: it does not accept the token.
+        AuthenticationError: it does not accept the token, or is not the service that is pinned.
+        EndpointInUseError: another agent is connected as this endpoint.
     """
     keys = load_or_create_keys(directory / "curve.json")
     body = {"name": config.name, "public_key": keys.public.decode(), "profile": profile_of(config, attached.url), "versions": sorted(UNDERSTOOD)}
     answer = _ask(lambda: _locate(config), body)
+    service = pinned(directory, str(answer.get("identity", "")), config.service_key)
     write_private(directory / "endpoint.id", str(answer["id"]).encode())
-    return Identity(str(answer["id"]), str(answer["address"]), str(answer["server_key"]).encode(), keys, journal_id(directory), boot_id())
+    return Identity(str(answer["id"]), str(answer["address"]), str(answer["server_key"]).encode(), keys, journal_id(directory), boot_id(), service)
+
+
+def pinned(directory: Path, offered: str, configured: str = "") -> str:
+    """The key of the service that this endpoint belongs to: the configured one, else the one it met first, which is kept in ``service.pin``.
+
+    Raises:
+        AuthenticationError: ``offered`` is another one.
+    """
+    path = directory / PIN_FILE
+    known = configured or (path.read_text().strip() if path.exists() else "")
+    if known and known != offered:
+        raise AuthenticationError(
+            f"the service is not the one that this endpoint belongs to: its key is {offered[:16] or 'missing'}..., the pinned one {known[:16]}...",
+            hint="if you meant to change the service: fedproxy endpoint start NAME --repin (or service_key in its config.yaml)")
+    if offered and not known:
+        write_private(path, offered.encode())
+        log.info("pinned the service's key %s...", offered[:16])
+    return offered
 
 
 def _locate(config: EndpointConfig) -> ServiceAddress:

@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from fedproxy.endpoint.allowed import AllowList, refusal
 from fedproxy.endpoint.leash import die_with_parent
 from fedproxy.endpoint.output import TaskOutput
 from fedproxy.endpoint.pipe import WorkerPipe
 from fedproxy.errors import PayloadTooLargeError, TaskFailedError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, decode, decode_spec, encode, split
-from fedproxy.protocol.ids import task_id_text
+from fedproxy.protocol.ids import function_hash, task_id_text
 from fedproxy.protocol.retry import worth_another_run
 from fedproxy.protocol.states import TaskState
 from fedproxy.serialize import deserialize, serialize, serialize_exception
@@ -41,6 +42,7 @@ class Worker:
         self._specs: dict[bytes, m.Spec] = {}
         self._bodies: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._allowed = AllowList.of_environment(os.environ)
         self._name = f"{socket.gethostname()}/{os.getpid()}"
         self._output = TaskOutput()
         self._called = 0.0
@@ -102,7 +104,10 @@ class Worker:
         return int(TaskState.SUCCEEDED), parts, ""
 
     def _load(self, spec: m.Spec) -> Callable[..., Any]:
-        function: Callable[..., Any] = deserialize(self._bodies[spec.function])
+        body = self._bodies[spec.function]
+        if not self._allowed.permits(spec.function) or (self._allowed.hashes is not None and function_hash(body) != spec.function):
+            raise refusal(spec.name, spec.function)
+        function: Callable[..., Any] = deserialize(body)
         self._functions[spec.function] = function
         return function
 

@@ -188,6 +188,8 @@ class Welcome:
     epoch: int
     heartbeat_period_s: float
     heartbeat_grace: int
+    proof: bytes = b""
+    """That it is the service that the agent has pinned, see `proof`."""
 
 
 @frozen

@@ -23,6 +23,7 @@ from fedproxy.protocol.states import TERMINAL, TaskState
 from fedproxy.service.control import Control
 from fedproxy.service.core import Core
 from fedproxy.service.endings import Endings
+from fedproxy.service.identity import ServiceIdentity
 from fedproxy.service.looking import Looking
 from fedproxy.service.outbound import Outbound
 from fedproxy.service.outgoing import catalog_message
@@ -38,8 +39,8 @@ CHECK_S = 1.0
 class Forwarder:
     """One for the service: all endpoint sessions, all tasks in flight."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, core: Core, identity: ServiceIdentity) -> None:
+        self._core, self._identity = core, identity
         self._loop = asyncio.get_running_loop()
         self._checked = time.monotonic()
         self.sessions = Sessions(core.registry)
@@ -140,7 +141,8 @@ class Forwarder:
 
         def opened() -> None:
             session.peer = peer
-            self.sessions.send(session, [encode(m.Welcome(session.epoch, self._core.config.heartbeat_period_s, self._core.config.heartbeat_grace))])
+            proof = self._identity.prove(endpoint.id, hello.incarnation, session.epoch)
+            self.sessions.send(session, [encode(m.Welcome(session.epoch, self._core.config.heartbeat_period_s, self._core.config.heartbeat_grace, proof))])
             forgotten = tuple((i, attempt) for i, attempt in holding.items() if i not in session.in_flight and i not in self.endings.under_way)
             if forgotten:
                 self.sessions.send(session, [encode(m.ResultAcks(forgotten))])

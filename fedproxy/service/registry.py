@@ -78,6 +78,10 @@ class Registry:
             raise UnknownEndpointError(f"no endpoint {name_or_id!r}", hint=f"registered: {names}; see `fedproxy endpoint list`")
         return found
 
+    def named(self, user: str, name: str) -> Endpoint | None:
+        """The user's endpoint of that name, if there is one."""
+        return self._by_name.get((user, name))
+
     def get(self, endpoint_id: str) -> Endpoint | None:
         """The endpoint of that id, whoever's it is."""
         return self._by_id.get(endpoint_id)

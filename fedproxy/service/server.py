@@ -25,6 +25,7 @@ from fedproxy.protocol.codec import decode
 from fedproxy.service.app import create_app
 from fedproxy.service.core import Core
 from fedproxy.service.forwarder import CHECK_S, Forwarder
+from fedproxy.service.identity import ServiceIdentity
 from fedproxy.service.retention import Retention
 from fedproxy.wire.curve import load_or_create_keys
 from fedproxy.wire.zmq_channel import Hub, LinkOptions
@@ -93,7 +94,9 @@ async def _serve(config: ServiceConfig) -> None:
     listener = _listen_again(config)
     core = Core.open(config)
     core.accounts.local_token(config.directory / "token")
-    forwarder = Forwarder(core)
+    keys = load_or_create_keys(config.directory / "curve.json")
+    identity = ServiceIdentity.open(config.directory / "identity.key", keys.public.decode())
+    forwarder = Forwarder(core, identity)
 
     def on_message(peer: bytes, endpoint_id: str, frames: list[memoryview]) -> None:
         try:
@@ -102,14 +105,13 @@ async def _serve(config: ServiceConfig) -> None:
         except ProtocolError as exc:
             log.warning("endpoint %s sent what is not understood: %s", endpoint_id, exc)
 
-    keys = load_or_create_keys(config.directory / "curve.json")
     options = LinkOptions(max_message_bytes=config.payload_limit_bytes + _MESSAGE_OVERHEAD)
     hub = Hub(keys, core.registry.who, on_message, options)
     try:
         zmq_port = _bind_hub(hub, config)
         forwarder.sessions.attach(hub)
         address = f"tcp://{config.host}:{zmq_port}"
-        app = create_app(core, forwarder, zmq_address=address, server_key=keys.public.decode())
+        app = create_app(core, forwarder, zmq_address=address, server_key=keys.public.decode(), identity=identity.public)
         await _run(app, listener, core, forwarder, config, zmq_port)
     finally:
         hub.close()

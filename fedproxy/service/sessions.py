@@ -8,10 +8,11 @@ from typing import Protocol
 
 from attrs import define, field
 
-from fedproxy.protocol.codec import Buffer
+from fedproxy.protocol.codec import Buffer, encode
 from fedproxy.protocol.ids import TaskId
 from fedproxy.protocol.messages import Heartbeat
 from fedproxy.protocol.reconcile import JournalState
+from fedproxy.service.contest import Contest, Verdict
 from fedproxy.service.registry import Registry
 from fedproxy.service.rows import LiveTask
 
@@ -44,6 +45,7 @@ class Session:
     settled: list[tuple[bytes, int]] = field(factory=list)
     """Results that are durable, which the endpoint is about to be told."""
     status: Heartbeat = field(factory=lambda: Heartbeat(0.0))
+    contest: Contest = field(factory=Contest)
 
     @property
     def online(self) -> bool:
@@ -92,6 +94,16 @@ class Sessions:
         """Whether the endpoint's agent is connected."""
         session = self._sessions.get(endpoint_id)
         return session is not None and session.online
+
+    def claim(self, endpoint_id: str, now: float) -> Verdict:
+        """Another agent wants to be this endpoint. Where the connected one turns out to be silent, its connection is given up."""
+        session = self._sessions.get(endpoint_id)
+        if session is None or not self.send(session, [encode(Heartbeat(0.0))]):
+            return Verdict.FREE
+        verdict = session.contest.judge(session.heard, now)
+        if verdict is Verdict.FREE:
+            session.drop_connection()
+        return verdict
 
     def send(self, session: Session, parts: Sequence[Buffer]) -> bool:
         """Hand a message to the endpoint's connection; False where there is none."""

@@ -180,14 +180,14 @@ def _cause(exc: BaseException) -> str:
         exc = inner
 
 
-def _error(status: int, content: bytes) -> errors.ServiceError:
+def _error(status: int, content: bytes) -> errors.FedproxyError:
     """The service's own error where it names one of ours; otherwise by status."""
-    kind: type[errors.ServiceError] = _BY_STATUS.get(status, errors.ServiceError)
+    kind: type[errors.FedproxyError] = _BY_STATUS.get(status, errors.ServiceError)
     message, hint = f"the service answered {status}", None
     with suppress(ValueError, AttributeError):
         body = json.loads(content)
         named = getattr(errors, str(body.get("error")), None)
-        if isinstance(named, type) and issubclass(named, errors.ServiceError):
+        if isinstance(named, type) and issubclass(named, errors.FedproxyError):
             kind = named
         message, hint = str(body.get("message") or message), body.get("hint")
     return kind(message, hint=hint)

@@ -24,6 +24,8 @@ _STATUS: tuple[tuple[type[FedproxyError], int], ...] = (
     (errors.AuthenticationError, 401),
     (errors.NotFoundError, 404),
     (errors.ConflictError, 409),
+    (errors.EndpointInUseError, 409),
+    (errors.ServiceUnavailableError, 503),
     (errors.PayloadTooLargeError, 413),
     (errors.ServiceFullError, 507),
     (errors.VersionMismatchError, 426),

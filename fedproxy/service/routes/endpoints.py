@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fedproxy.errors import EndpointInUseError, ProtocolError
+from fedproxy.errors import EndpointInUseError, ProtocolError, ServiceUnavailableError
 from fedproxy.protocol.codec import UNDERSTOOD
+from fedproxy.service.contest import Verdict
 from fedproxy.service.registry import Endpoint
 from fedproxy.service.routes.answers import core_of, forwarder_of, read_body, ticket_terms, user_of
 
@@ -40,11 +41,28 @@ async def register(request: Request) -> Response:
         raise ProtocolError(f"a registration that cannot be read: {exc}") from exc
     if not 0 < len(wanted.name) <= _NAME_CHARACTERS or len(wanted.public_key) != 40:
         raise ProtocolError("a registration needs a name and a CURVE public key of 40 characters")
+    _claim(request, core.registry.named(user, wanted.name))
     endpoint = core.registry.register(user, wanted.name, wanted.public_key.encode(), wanted.profile)
     await core.commit.flush()
     state = request.app.state
-    return JSONResponse({"id": endpoint.id, "address": state.zmq_address, "server_key": state.server_key, "versions": sorted(UNDERSTOOD),
-                         **ticket_terms(request, user)})
+    return JSONResponse({"id": endpoint.id, "address": state.zmq_address, "server_key": state.server_key, "identity": state.identity,
+                         "versions": sorted(UNDERSTOOD), **ticket_terms(request, user)})
+
+
+def _claim(request: Request, endpoint: Endpoint | None) -> None:
+    """Nobody else may be that endpoint now: neither the profile nor the key of a connected agent is changed.
+
+    Raises:
+        EndpointInUseError: another agent is, for certain.
+        ServiceUnavailableError: it looks so; in a few seconds it will be clear.
+    """
+    if endpoint is None:
+        return
+    verdict = forwarder_of(request).sessions.claim(endpoint.id, time.monotonic())
+    if verdict is Verdict.IN_USE:
+        raise EndpointInUseError(f"another agent is connected as endpoint {endpoint.name!r}", hint="stop it first, or give this one another name")
+    if verdict is Verdict.UNSURE:
+        raise ServiceUnavailableError(f"another agent is connected as endpoint {endpoint.name!r}: finding out whether it is alive", hint="try again soon")
 
 
 def described(request: Request, endpoint: Endpoint) -> dict[str, Any]:
