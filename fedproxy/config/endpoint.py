@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -13,6 +14,7 @@ from fedproxy.config.home import default_site, endpoint_dir, host_id
 from fedproxy.config.redis import AttachedRedis
 
 ANY_FUNCTION = "*"
+_FUNCTION_ID = re.compile("[0-9a-f]{64}")
 
 Tree: TypeAlias = Mapping[str, object]
 """Keys and values that somebody else defines, such as the arguments of a Parsl provider."""
@@ -92,6 +94,12 @@ EngineConfig: TypeAlias = LocalEngine | ParslEngine | ExecutorEngine
 ENGINES: Mapping[str, type[EngineConfig]] = {"local": LocalEngine, "parsl": ParslEngine, "executor": ExecutorEngine}
 
 
+def _function_ids(_self: object, _field: object, ids: tuple[str, ...]) -> None:
+    for each in ids:
+        if each != ANY_FUNCTION and not _FUNCTION_ID.fullmatch(each):
+            raise ValueError(f"allowed_functions: {each!r} is no function id: 64 hex digits, as Client.register_function gives them")
+
+
 @frozen
 class Heartbeat:
     """A peer that was silent for ``period_s * grace`` is lost."""
@@ -153,7 +161,7 @@ class EndpointConfig:
     """Empty: the local service."""
     service_key: str = ""
     """The service's own key (64 hex digits); empty: the one that it has when it is first met is pinned."""
-    allowed_functions: tuple[str, ...] = (ANY_FUNCTION,)
+    allowed_functions: tuple[str, ...] = field(default=(ANY_FUNCTION,), validator=_function_ids)
     """Ids of the functions that may run here; by default any."""
     redis: AttachedRedis = field(factory=AttachedRedis)
 

@@ -49,7 +49,6 @@ _CREDIT = 1000
 _ACKNOWLEDGE_S = 0.02
 _MESSAGE_BYTES = 8 * 1024 * 1024
 _HELLO_AGAIN_S = 2.0
-_REFUSED_FOR_S = 30.0
 _GOODBYE_S = 5.0
 _PROOF_HINT = "somebody may be between this machine and the service; if you changed the service: fedproxy endpoint start NAME --repin"
 _REPORT_S = 5.0
@@ -76,7 +75,6 @@ class Agent:
         self._proved = False
         """Whether the pinned service is at the other end. The link's key does not change while this process lives, so once is enough."""
         self._heard = time.monotonic()
-        self._refused_since: float | None = None
         self._unacknowledged: list[bytes] = []
         self._ended_now: list[tuple[m.Outcome, bytes]] = []
         self._asleep: list[Held] = self._holdings.waiting()
@@ -225,7 +223,6 @@ class Agent:
         if not self._open:
             log.info("online as %s, epoch %d, %d tasks held", self._identity.endpoint_id, message.epoch, len(self._holdings))
         self._open = True
-        self._refused_since = None
         self._heartbeat = type(self._heartbeat)(message.heartbeat_period_s, message.heartbeat_grace)
         self._report()
         write_private(self._directory / "agent.json", json.dumps({
@@ -234,11 +231,11 @@ class Agent:
         self._ask_for_missing()
 
     def _refused(self, message: m.Refused) -> None:
+        if message.error == "ServiceUnavailableError":
+            log.warning("%s", message.message)  # the next hello is answered in another way
+            return
         kind = getattr(errors, message.error, errors.EndpointError)
-        now = time.monotonic()
-        self._refused_since = self._refused_since or now
-        if message.error != "EndpointInUseError" or now - self._refused_since > _REFUSED_FOR_S:
-            self._fail(kind(message.message))
+        self._fail(kind(message.message))
 
     def _learn(self, specs: dict[bytes, bytes], functions: tuple[m.Blob, ...], body: memoryview) -> None:
         for name, encoded in specs.items():

@@ -10,7 +10,7 @@ from enum import Enum
 
 from attrs import define
 
-SILENT_S = 20.0
+SILENT_S = 15.0
 """Several times the period of the agents' reports."""
 FORGOTTEN_S = 120.0
 

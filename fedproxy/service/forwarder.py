@@ -20,6 +20,7 @@ from fedproxy.protocol.liveness import excused, own_pause
 from fedproxy.protocol.reconcile import JournalState, reconcile
 from fedproxy.protocol.retry import Again, Tries, after_attempt, backoff_s
 from fedproxy.protocol.states import TERMINAL, TaskState
+from fedproxy.service.contest import Verdict
 from fedproxy.service.control import Control
 from fedproxy.service.core import Core
 from fedproxy.service.endings import Endings
@@ -160,9 +161,13 @@ class Forwarder:
     def _refusal(self, session: Session, endpoint: Endpoint, hello: m.Hello) -> m.Refused | None:
         if hello.endpoint != endpoint.id:
             return m.Refused("AuthenticationError", "this key belongs to another endpoint")
-        if session.peer is not None and session.incarnation != hello.incarnation and self.sessions.send(session, [encode(m.Heartbeat(0.0))]):
-            return m.Refused("EndpointInUseError", f"another agent is connected as endpoint {endpoint.name!r}")
-        return None
+        if session.incarnation == hello.incarnation:
+            return None
+        verdict = self.sessions.claim(endpoint.id, time.monotonic())
+        taken = f"another agent is connected as endpoint {endpoint.name!r}"
+        if verdict is Verdict.UNSURE:
+            return m.Refused("ServiceUnavailableError", f"{taken}: finding out whether it is alive")
+        return m.Refused("EndpointInUseError", taken) if verdict is Verdict.IN_USE else None
 
     def _reload_payloads(self, tasks: list[LiveTask]) -> None:
         payloads = {t.id: t.payload for t in self._core.ledger.load([t.seq for t in tasks], payloads=True)}
