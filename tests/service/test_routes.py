@@ -127,7 +127,7 @@ def test_a_registration_that_makes_no_sense_is_a_400(rest: RestClient, body: obj
 
 
 def test_an_endpoint_that_is_online_cannot_be_deleted(rest: RestClient) -> None:
-    with pytest.raises(errors.ServiceError, match="online"):
+    with pytest.raises(errors.EndpointInUseError, match="online"):
         rest.json("DELETE", "/v1/endpoints/local")
 
 
