@@ -31,6 +31,14 @@ from fedproxy.config.endpoint import EndpointConfig, LocalEngine
 from fedproxy.endpoint.agent import run
 run(EndpointConfig(sys.argv[1], site=sys.argv[3], engine=LocalEngine(max_workers=int(sys.argv[2]))))
 """
+_CONFIGURED = """
+import logging, sys
+logging.basicConfig(level=logging.INFO)
+logging.getLogger("parsl").setLevel(logging.WARNING)
+from fedproxy.config.files import load_endpoint
+from fedproxy.endpoint.agent import run
+run(load_endpoint(sys.argv[1], flags={("site",): sys.argv[2]}).value)
+"""
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 20.0) -> object:
@@ -102,6 +110,21 @@ class Programs:
                 return ready.exists() and json.loads(ready.read_text())["pid"] == process.pid
 
             wait_for(announced, f"endpoint {name}")
+
+    def start_configured(self, name: str, config: str) -> None:
+        """An endpoint with that ``config.yaml``."""
+        self.sites.add(self.site(name))
+        folder = self.home / "endpoints" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(config)
+        process = self._start(name, _CONFIGURED, name, self.site(name))
+        ready = folder / "agent.json"
+
+        def announced() -> bool:
+            assert process.poll() is None, self.log(name)
+            return ready.exists() and json.loads(ready.read_text())["pid"] == process.pid
+
+        wait_for(announced, f"endpoint {name}", 60)
 
     def workers(self, name: str = "local") -> list[int]:
         """Process ids of an endpoint's workers."""

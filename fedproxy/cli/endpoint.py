@@ -12,6 +12,8 @@ from cyclopts import App, Parameter
 
 from fedproxy.cli import daemon, exits, output, programs, report, state
 from fedproxy.config import files
+from fedproxy.config.endpoint import EndpointConfig, ParslEngine
+from fedproxy.config.settle import Settled
 from fedproxy.errors import ConfigError, FedproxyError
 
 app = App(name="endpoint", help="Endpoints: the compute resources that run tasks.")
@@ -81,7 +83,9 @@ def start(
         flags[("site",)] = site
     if redis is not None:
         flags[("redis", "nodes")] = redis
-    config = files.load_endpoint(name, flags=flags).value
+    settled = files.load_endpoint(name, flags=flags)
+    _check(settled)
+    config = settled.value
     if repin:
         (programs.endpoint(name).directory / "service.pin").unlink(missing_ok=True)
     if detach:
@@ -111,7 +115,7 @@ def stop(name: str = "local") -> int:
 @app.command
 def restart(name: str = "local", *, workers: int | None = None) -> int:
     """Stop an endpoint and start it again in the background, under the same id."""
-    files.load_endpoint(name)
+    _check(files.load_endpoint(name))
     daemon.stop(programs.endpoint(name))
     return start(name, workers=workers, detach=True)
 
@@ -193,6 +197,15 @@ def delete(name: str, *, force: bool = False) -> int:
     shutil.rmtree(running.directory)
     output.say(f"deleted {running.directory}")
     return exits.OK
+
+
+def _check(settled: Settled[EndpointConfig]) -> None:
+    """What only somebody else's signatures can tell, while the lines of the file are still known."""
+    engine = settled.value.engine
+    if isinstance(engine, ParslEngine):
+        from fedproxy.endpoint.engines.parsl_provider import check_engine_arguments
+
+        check_engine_arguments(engine, settled.where)
 
 
 def _require_configured(name: str) -> None:

@@ -135,6 +135,13 @@ def _plant(tree: Any, key: KeyPath, value: object) -> None:
 
 
 def _did_you_mean(key: KeyPath, known: Mapping[KeyPath, object], sources: Sources) -> str:
+    for size in range(1, len(key)):  # the first part of the path that nothing starts with
+        groups = {each[:size] for each in known if each[:size - 1] == key[:size - 1]}
+        if key[:size] not in groups:
+            close = difflib.get_close_matches(key[size - 1], [group[-1] for group in groups], n=1)
+            if close:
+                return f"did you mean {'.'.join((*key[:size - 1], close[0]))}?"
+            break
     names = sorted({".".join(each) for each in (*known, *sources.aliases)})
     elsewhere = [name for name in names if name.endswith(f".{key[-1]}")]
     close = elsewhere or difflib.get_close_matches(".".join(key), names, n=1)

@@ -32,7 +32,7 @@ from fedproxy.protocol.flow import Ahead
 from fedproxy.wire.curve import KeyPair
 from fedproxy.wire.zmq_channel import Channel, Peer
 
-_AHEAD = Ahead(cover_s=0.002, most=16)
+_AHEAD = Ahead(cover_s=0.002, most=2)
 _FOLDER = f"fedproxy-place-{socket.gethostname()}-"
 _HOLD_S = 0.25
 """A bundle that takes longer gives back what it has not begun."""
