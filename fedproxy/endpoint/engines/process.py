@@ -85,8 +85,10 @@ class WorkerProcess:
 
     def _stop_listening(self) -> None:
         self._loop.remove_reader(self._channel)
+        path = self._channel.getsockname()
         with suppress(OSError):
-            os.unlink(self._channel.getsockname())
+            os.unlink(path)
+            os.rmdir(os.path.dirname(path))  # its own
         self._channel.close()
 
     def _receive(self, frame: memoryview) -> None:
