@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from fedproxy.config.endpoint import ENGINES, EndpointConfig
+from fedproxy.config.endpoint import ENGINES, EndpointConfig, Transfer
 from fedproxy.config.engines import check_engine
 from fedproxy.config.home import endpoint_dir, home, private_dir, service_dir, write_private
 from fedproxy.config.located import KeyPath, read_located
@@ -107,6 +107,17 @@ def write_endpoint(
     )
     write_private(path, text.encode())
     return path
+
+
+def load_transfer(*, env: Mapping[str, str] | None = None) -> Transfer:
+    """How this machine's clients move data: from ``FEDPROXY_TRANSFER_...``, ``client/config.yaml`` in fedproxy's folder, and the defaults.
+
+    Raises:
+        ConfigError: a value is wrong (with its line).
+    """
+    path = home() / "client" / CONFIG_FILE
+    sources = Sources(env=os.environ if env is None else env, prefix="FEDPROXY_TRANSFER_", file=read_located(path) if path.exists() else None)
+    return settle(Transfer, sources).value
 
 
 def load_service(

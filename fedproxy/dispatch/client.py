@@ -9,6 +9,7 @@ from typing import Any
 
 from fedproxy.config.locate import locate_service
 from fedproxy.dispatch.batch import Batch
+from fedproxy.dispatch.data import ClientData
 from fedproxy.dispatch.endings import read_ending
 from fedproxy.dispatch.endpoints import Endpoints
 from fedproxy.dispatch.explain import Explanation, explanation
@@ -43,6 +44,7 @@ class Client:
         address = locate_service(url, token)
         self.rest = RestClient(address.url, address.token)
         self.endpoints = Endpoints(self.rest)
+        self.data = ClientData(self.rest)
         self._functions: dict[str, Callable[..., Any]] = {}
         self._limit: int | None = None
         self._lock = threading.Lock()
@@ -234,6 +236,7 @@ class Client:
         """Close the connections. Idempotent."""
         if self._executor is not None:
             self._executor.shutdown(wait=False)
+        self.data.close()
         self.rest.close()
 
     def __enter__(self) -> Client:

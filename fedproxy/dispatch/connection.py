@@ -7,7 +7,8 @@ import struct
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -40,13 +41,15 @@ class Connection:
         self._lock = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._closed = False
+        self._uploading = 0
+        """Calls whose data is on its way."""
         self._watched_for_idle = False
         self._cursor = 0
 
     # ------------------------------------------------------------ for callers
 
-    def send(self, call: Call) -> None:
-        """Send or queue a call. Returns at once, unless very much is waiting to be sent: then it waits for room.
+    def send(self, call: Call, uploads: Sequence[Future[None]] = ()) -> None:
+        """Send or queue a call, after its uploads. Returns at once, unless very much is waiting to be sent: then it waits for room.
 
         Raises:
             RuntimeError: the connection was closed.
@@ -57,8 +60,32 @@ class Connection:
             self._futures[call.item.id] = call.future
             if not self._threads:
                 self._start()
+        if uploads:
+            self._send_after(call, list(uploads))
+            return
         # A callback that submits runs in one of our threads, and must not wait for itself.
         self._outbox.put(call, may_wait=threading.current_thread() not in self._threads)
+
+    def _send_after(self, call: Call, uploads: list[Future[None]]) -> None:
+        with self._lock:
+            self._uploading += 1
+
+        def one_is_over(upload: Future[None]) -> None:
+            with self._lock:
+                uploads.remove(upload)
+                failed = upload.exception()
+                over = failed is not None or not uploads
+            if failed is not None:
+                self._refuse([call], failed if isinstance(failed, Exception) else errors.TransferError(str(failed)))
+            elif over:
+                self._outbox.put(call, may_wait=False)
+            if over:
+                with self._lock:
+                    self._uploading -= 1
+                    self._lock.notify_all()
+
+        for upload in list(uploads):
+            upload.add_done_callback(one_is_over)
 
     def watch(self, future: TaskFuture[Any], task_id: bytes) -> None:
         """Settle ``future`` when the task of that id, which is already in this group, ends."""
@@ -82,6 +109,9 @@ class Connection:
 
     def flush(self) -> None:
         """Return when all calls have been acknowledged by the service, or refused."""
+        with self._lock:
+            while self._uploading > 0:
+                self._lock.wait(1.0)
         self._outbox.flush()
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from fedproxy import errors
 from fedproxy.dispatch.future import TaskFuture
 from fedproxy.dispatch.owned import own_result
+from fedproxy.protocol.carried import frame_of
 from fedproxy.protocol.ids import task_id_text
 from fedproxy.protocol.messages import Done
 from fedproxy.protocol.states import TaskState
@@ -24,7 +25,7 @@ def read_ending(done: Done, body: memoryview | bytes | bytearray, name: str = ""
     state = TaskState(done.state)
     try:
         if state is TaskState.SUCCEEDED:
-            return deserialize(body), None
+            return deserialize(frame_of(body)), None
         if state is TaskState.FAILED:
             return None, deserialize_exception(body)
     except errors.SerializationError as exc:

@@ -10,10 +10,13 @@ from typing import Any
 
 from attrs import define, frozen
 
+from fedproxy.config.home import default_site
 from fedproxy.dispatch.connection import warn_offline
+from fedproxy.dispatch.data import ClientData
 from fedproxy.dispatch.payload import Policy
 from fedproxy.errors import EndpointOfflineError, StoreError
 from fedproxy.store import Store, reachable
+from fedproxy.store.elsewhere import own_sites_only
 from fedproxy.wire.rest import RestClient
 
 _FRESH_S = 5.0
@@ -31,6 +34,11 @@ class EndpointInfo:
     stores: tuple[str, ...]
     """Store URLs that this client reaches too, fastest first."""
     python: str
+    host: str = ""
+    data_url: str = ""
+    """Its data server."""
+    replicas: str = ""
+    """The store of what is pushed to it."""
 
 
 @define
@@ -86,8 +94,10 @@ class Endpoints:
 
 def _read(answer: dict[str, Any]) -> EndpointInfo:
     profile = answer["profile"]
-    stores = tuple(url for url in profile.get("stores", ()) if reachable(url))
-    return EndpointInfo(answer["id"], answer["name"], answer["online"], profile.get("site", ""), stores, profile.get("python", ""))
+    elsewhere = own_sites_only() and profile.get("site", "") != default_site()
+    stores = tuple(url for url in profile.get("stores", ()) if not elsewhere and reachable(url))
+    return EndpointInfo(answer["id"], answer["name"], answer["online"], profile.get("site", ""), stores, profile.get("python", ""),
+                        profile.get("host", ""), profile.get("data_url", ""), profile.get("replicas", ""))
 
 
 def _warn_of_python(info: EndpointInfo) -> None:
@@ -97,11 +107,11 @@ def _warn_of_python(info: EndpointInfo) -> None:
             f"endpoint {info.name!r} runs Python {info.python}, this client {here}: functions may not load there; use the same minor version", stacklevel=4)
 
 
-def policy_for(info: EndpointInfo, threshold_bytes: int, limit_bytes: int) -> Policy:
-    """How arguments travel to this endpoint: through the fastest store that opens."""
+def policy_for(info: EndpointInfo, threshold_bytes: int, limit_bytes: int, data: ClientData | None = None) -> Policy:
+    """How arguments travel to this endpoint: through the fastest store that opens, else pushed to its site."""
     for url in info.stores:
         try:
             return Policy(Store.from_url(url), threshold_bytes, limit_bytes)
         except StoreError as exc:
             warnings.warn(f"the store {url} of endpoint {info.name!r} cannot be used: {exc}", stacklevel=3)
-    return Policy(None, threshold_bytes, limit_bytes)
+    return Policy(data.pusher(info) if data is not None else None, threshold_bytes, limit_bytes)

@@ -34,6 +34,8 @@ from fedproxy.errors import ConfigError, ServiceError, UnknownTaskError
 from fedproxy.protocol.codec import encode_spec
 from fedproxy.protocol.ids import new_task_id, parse_task_id, spec_hash
 from fedproxy.protocol.messages import Item, Spec
+from fedproxy.store.elsewhere import ANY_STORE
+from fedproxy.transfer.uploads import uploads_of
 
 T = TypeVar("T")
 _CHUNKS_PER_WORKER = 4
@@ -46,6 +48,11 @@ class _Target:
 
     info: EndpointInfo
     policy: Policy
+
+    @property
+    def result_stores(self) -> tuple[str, ...]:
+        """Where large results go: what this client reads in place, else any store of the site, from which it fetches them."""
+        return self.info.stores or ((ANY_STORE,) if self.policy.store is not None else ())
 
 
 class Executor(BaseExecutor):
@@ -142,9 +149,9 @@ class Executor(BaseExecutor):
         if memo:
             future.memo, future.owns_result = memo, False
         item = Item(
-            task_id, kind.hash, packed.frame.nbytes, created, key, tuple(needed.raw_id for needed in packed.needs),
+            task_id, kind.hash, packed.nbytes, created, key, tuple(needed.raw_id for needed in packed.needs),
             options.priority, None if options.deadline is None else options.deadline_s(created), memo, options.memoize != "refresh")
-        self._connection.send(Call(item, kind, packed.frame.parts, future))
+        self._connection.send(Call(item, kind, packed.parts, future), uploads_of(packed.refs))
         return future
 
     def flush(self) -> None:
@@ -221,7 +228,7 @@ class Executor(BaseExecutor):
         info = self.client.endpoints.find(name, on_offline=options.on_offline)
         target = self._targets.get((name, options.threshold_bytes))
         if target is None or (target.info is not info and target.info.stores != info.stores):
-            target = _Target(info, policy_for(info, options.threshold_bytes, self.client.payload_limit_bytes))
+            target = _Target(info, policy_for(info, options.threshold_bytes, self.client.payload_limit_bytes, self.client.data))
             self._targets[name, options.threshold_bytes] = target
         return target
 
@@ -231,7 +238,7 @@ class Executor(BaseExecutor):
         kind = self._kinds.get(key)
         if kind is None:
             spec = Spec(
-                function.hash, target.info.id, function.name, options.retries, options.retries_on_loss, options.walltime_s, target.info.stores,
+                function.hash, target.info.id, function.name, options.retries, options.retries_on_loss, options.walltime_s, target.result_stores,
                 options.threshold_bytes, self.client.payload_limit_bytes, options.on_offline, f"{sys.version_info.major}.{sys.version_info.minor}",
                 container=options.container, retry_on=tuple(f"{each.__module__}.{each.__qualname__}" for each in options.retry_on),
                 retry_backoff_s=options.retry_backoff_s, retry_backoff_most_s=options.retry_backoff_most_s, memoize=memoize)

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, field, frozen
 
 from fedproxy.config.lifetimes import TASK_DATA_TTL_S
 from fedproxy.dispatch.future import TaskFuture
 from fedproxy.errors import PayloadTooLargeError
+from fedproxy.protocol.carried import carry, collecting
+from fedproxy.protocol.codec import Buffer
 from fedproxy.proxy import Proxy
 from fedproxy.serialize import Frame, serialize
-from fedproxy.store import Ref, Staged, Store
+from fedproxy.store import Ref, Staged
 from fedproxy.store.upstream import ResultOf
+
+
+class Puts(Protocol):
+    """Takes large arguments: a store, or what stands for one at another site."""
+
+    def put_frame(self, frame: Frame, *, ttl: float | None = None) -> Ref:
+        """Take what ``serialize`` made."""
+
+    def evict(self, ref: Ref) -> None:
+        """It is not needed any more."""
 
 
 @frozen
 class Policy:
     """How arguments travel to one endpoint."""
 
-    store: Store | None
-    """The fastest store that both sides reach, or None."""
+    store: Puts | None
+    """The fastest store that both sides reach; else what pushes to the endpoint's site, or None."""
     threshold_bytes: int
     limit_bytes: int
 
@@ -30,11 +42,17 @@ class Policy:
 class Packed:
     """Arguments as they go into a batch."""
 
-    frame: Frame
+    parts: list[Buffer]
+    """A frame, and in front of it the refs of all proxies in it."""
     refs: list[Ref] = field(factory=list)
     """Objects that were put for this task alone."""
     needs: list[TaskFuture[Any]] = field(factory=list)
     """Futures among the arguments."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that travel through the service."""
+        return sum(len(memoryview(part).cast("B")) for part in self.parts)
 
     @property
     def stored_bytes(self) -> int:
@@ -56,16 +74,18 @@ def pack(args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy) -> Packe
         args, kwargs = _replace_futures(args, kwargs, needs)
     if policy.store is not None and any(_is_large(value, policy.threshold_bytes) for value in _leaves(args, kwargs)):
         args, kwargs = _stage(args, kwargs, lambda value: _is_large(value, policy.threshold_bytes), policy.store, packed)
-    frame = serialize((args, kwargs))
+    with collecting() as carried:
+        frame = serialize((args, kwargs))
     if frame.nbytes > policy.threshold_bytes and policy.store is not None:
         args, kwargs = _stage(args, kwargs, None, policy.store, packed, policy.threshold_bytes)
-        frame = serialize((args, kwargs))
+        with collecting() as carried:
+            frame = serialize((args, kwargs))
     if frame.nbytes > policy.limit_bytes:
         raise PayloadTooLargeError(
             f"arguments of {frame.nbytes:,} bytes are over the limit of {policy.limit_bytes:,}"
             + (" and no store is shared with the endpoint" if policy.store is None else ", even with large ones in a store"),
             hint="give the endpoint a store that this client can reach, or pass large objects as arguments of their own")
-    return Packed(frame, packed, needs)
+    return Packed(carry(carried, frame.parts), packed, needs)
 
 
 def _leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -111,7 +131,7 @@ def _is_large(value: object, threshold_bytes: int) -> bool:
     return isinstance(size, int) and size > threshold_bytes
 
 
-def _stage(args: tuple[Any, ...], kwargs: dict[str, Any], wanted: Callable[[object], bool] | None, store: Store, refs: list[Ref],
+def _stage(args: tuple[Any, ...], kwargs: dict[str, Any], wanted: Callable[[object], bool] | None, store: Puts, refs: list[Ref],
            threshold_bytes: int = 0) -> tuple[tuple[Any, ...], dict[str, Any]]:
     def put(value: Any) -> Any:
         if type(value) in (Proxy, Staged, ResultOf, int, float, bool, type(None)) or (wanted is not None and not wanted(value)):

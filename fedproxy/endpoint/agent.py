@@ -28,12 +28,14 @@ from fedproxy.endpoint.allowed import VARIABLE as ALLOWED_VARIABLE
 from fedproxy.endpoint.allowed import AllowList, refusal
 from fedproxy.endpoint.attached import Attached, attached_redis
 from fedproxy.endpoint.catalog import AgentCatalog
+from fedproxy.endpoint.data_plane import DataPlane, data_plane
 from fedproxy.endpoint.engines.base import Callbacks, Engine, Job, SupportsPriorities, TellsPlace
 from fedproxy.endpoint.engines.build import build_engine
 from fedproxy.endpoint.holdings import Holdings
 from fedproxy.endpoint.identity import Identity, only_agent, register
 from fedproxy.endpoint.journal import Held, Journal
 from fedproxy.endpoint.reporting import Reporter
+from fedproxy.endpoint.staging import Staging
 from fedproxy.endpoint.telling import Telling
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import UNDERSTOOD, Buffer, decode, encode, split
@@ -58,7 +60,9 @@ _REPORT_S = 5.0
 class Agent:
     """One endpoint's tasks, engine and connection."""
 
-    def __init__(self, config: EndpointConfig, identity: Identity, directory: Path, attached: Attached) -> None:
+    def __init__(self, config: EndpointConfig, identity: Identity, directory: Path, attached: Attached, plane: DataPlane) -> None:
+        self._plane = plane
+        self._staging = Staging(plane, self._submit, self._not_staged)
         self._config, self._identity, self._directory = config, identity, directory
         self._loop = asyncio.get_running_loop()
         self._catalog = AgentCatalog()
@@ -154,7 +158,7 @@ class Agent:
 
     def _report(self) -> None:
         load = self._engine.load()
-        report = self._reporter.report(load, self._engine.details(), len(self._holdings))
+        report = self._reporter.report(load, {**self._engine.details(), **self._plane.status()}, len(self._holdings))
         self._send([encode(m.Heartbeat(time.time(), _CREDIT, load.workers, load.idle, load.waiting, report))])
 
     async def _part(self) -> None:
@@ -196,6 +200,8 @@ class Agent:
                 self._cancel_all(message)
             case m.Reprioritize():
                 self._reprioritize(message)
+            case m.Export():
+                self._plane.export(message)
             case m.Reset():
                 self._open = False
                 self._hello()
@@ -245,13 +251,15 @@ class Agent:
 
     def _settle(self, attempts: tuple[tuple[bytes, int], ...]) -> None:
         for unfinished in self._holdings.settle(attempts):
-            self._engine.cancel(unfinished)
+            if self._staging.cancel(unfinished) is None:
+                self._engine.cancel(unfinished)
 
     def _take_tasks(self, message: m.Tasks, body: memoryview) -> None:
         self._learn(message.specs, message.functions, body)
         fresh, outdated = self._holdings.accept(message, body[sum(blob.size for blob in message.functions):])
         for task_id in outdated:
-            self._engine.cancel(task_id)
+            if self._staging.cancel(task_id) is None:
+                self._engine.cancel(task_id)
         self._start(fresh)
         if not self._unacknowledged:
             self._loop.call_later(_ACKNOWLEDGE_S, self._acknowledge)
@@ -267,15 +275,23 @@ class Agent:
         self._send([encode(m.Received(ids))])
 
     def _start(self, tasks: list[Held]) -> None:
-        now = time.time()
         ready = [entry for entry in tasks if self._catalog.ready(entry.task.spec)]
         if len(ready) < len(tasks):
             self._asleep += [entry for entry in tasks if not self._catalog.ready(entry.task.spec)]
             self._ask_for_missing()
         if self._allowed.hashes is not None:
             ready = [entry for entry in ready if self._permitted(entry)]
+        self._submit(self._staging.sift(ready))
+
+    def _submit(self, ready: list[Held]) -> None:
+        now = time.time()
         self._engine.submit([Job(entry.task, entry.payload or b"", now) for entry in ready])
         self._telling.running()
+
+    def _not_staged(self, entry: Held, error: errors.FedproxyError) -> None:
+        """What a task needs cannot be had: that is its end."""
+        body = bytes(serialize_exception(error))
+        self._ended(m.Outcome(entry.task.id, entry.task.attempt, int(TaskState.FAILED), len(body), started=False, reason=str(error)[:300]), body)
 
     def _permitted(self, entry: Held) -> bool:
         spec = self._catalog.spec(entry.task.spec)
@@ -309,13 +325,16 @@ class Agent:
         return found or m.Place(task_id, self._holdings.known(task_id))
 
     def _cancel(self, task_id: bytes) -> None:
-        for entry in self._asleep:
-            if entry.task.id == task_id:
-                self._asleep.remove(entry)
-                body = b"cancelled before it started"
-                self._ended(m.Outcome(task_id, entry.task.attempt, int(TaskState.CANCELLED), len(body), started=False), body)
-                return
-        self._engine.cancel(task_id)
+        entry = next((each for each in self._asleep if each.task.id == task_id), None)
+        if entry is not None:
+            self._asleep.remove(entry)
+        else:
+            entry = self._staging.cancel(task_id)
+        if entry is None:
+            self._engine.cancel(task_id)
+            return
+        body = b"cancelled before it started"
+        self._ended(m.Outcome(task_id, entry.task.attempt, int(TaskState.CANCELLED), len(body), started=False), body)
 
     # ------------------------------------------------------------ results
 
@@ -340,6 +359,7 @@ class Agent:
         self._send_finished(ended)
         self._holdings.write_down(ended)
         self._reporter.count(ended)
+        self._staging.ended(outcome.id for outcome, _ in ended)
 
     def _send_finished(self, results: list[tuple[m.Outcome, bytes]]) -> None:
         """Send what has ended; without a connection it is sent after the next welcome."""
@@ -368,12 +388,13 @@ def run(config: EndpointConfig) -> None:
         ServiceUnavailableError: the service did not answer within a minute.
     """
     directory = endpoint_dir(config.name)
-    with only_agent(directory), attached_redis(config, directory) as attached:
-        config = attached.added_to(config)
-        identity = register(config, directory, attached)
+    with only_agent(directory), attached_redis(config, directory) as attached, data_plane(attached.added_to(config), directory) as plane:
+        config = plane.config
+        identity = register(config, directory, attached, plane.profile())
+        plane.start(identity.rest, identity.endpoint_id, identity.gate, identity.service_now)
         os.environ.update(worker_environment(config, identity.endpoint_id, attached))  # all engines' workers inherit it
         try:
-            _run_loop(_serve(config, identity, directory, attached))
+            _run_loop(_serve(config, identity, directory, attached, plane))
         finally:
             with suppress(OSError):
                 os.unlink(directory / "agent.json")
@@ -394,9 +415,9 @@ def _run_loop(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-async def _serve(config: EndpointConfig, identity: Identity, directory: Path, attached: Attached) -> None:
+async def _serve(config: EndpointConfig, identity: Identity, directory: Path, attached: Attached, plane: DataPlane) -> None:
     gc.freeze()  # what was imported stays: the collector need not look at it between two tasks
-    agent = Agent(config, identity, directory, attached)
+    agent = Agent(config, identity, directory, attached, plane)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.stop.set)
     await agent.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import logging
 import os
@@ -11,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from attrs import frozen
 
@@ -22,6 +24,7 @@ from fedproxy.errors import AuthenticationError, EndpointInUseError, ServiceUnav
 from fedproxy.protocol.codec import UNDERSTOOD
 from fedproxy.protocol.messages import Welcome
 from fedproxy.protocol.proof import Session, is_proved
+from fedproxy.protocol.tickets import Gate
 from fedproxy.wire.curve import KeyPair, load_or_create_keys
 from fedproxy.wire.rest import RestClient
 
@@ -41,6 +44,12 @@ class Identity:
     keys: KeyPair
     journal: str
     boot: str
+    rest: RestClient
+    """The service, as this endpoint's user."""
+    gate: Gate
+    """Whose tickets its data server accepts."""
+    service_now: float
+    """The service's clock at the registration."""
     service: str = ""
     """The service's own key, pinned; empty for a service that has none."""
 
@@ -86,15 +95,15 @@ def journal_id(directory: Path) -> str:
     return path.read_text()
 
 
-def profile_of(config: EndpointConfig, redis_url: str = "") -> dict[str, object]:
+def profile_of(config: EndpointConfig, redis_url: str = "", data: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
     """What the service and clients may know of this endpoint. Never a secret."""
     return {
         **({"redis": redis_url} if redis_url else {}),
         "site": config.site, "host": host_id(), "stores": list(config.store_urls()), "display_name": config.display_name,
-        "python": sys.version.split()[0], "engine": config.engine.type, "workers": config.engine.max_workers}
+        "python": sys.version.split()[0], "engine": config.engine.type, "workers": config.engine.max_workers, **data}
 
 
-def register(config: EndpointConfig, directory: Path, attached: Attached) -> Identity:
+def register(config: EndpointConfig, directory: Path, attached: Attached, data: Mapping[str, object]) -> Identity:
     """Register with the service; waits up to a minute for it to come up.
 
     Raises:
@@ -103,11 +112,13 @@ def register(config: EndpointConfig, directory: Path, attached: Attached) -> Ide
         EndpointInUseError: another agent is connected as this endpoint.
     """
     keys = load_or_create_keys(directory / "curve.json")
-    body = {"name": config.name, "public_key": keys.public.decode(), "profile": profile_of(config, attached.url), "versions": sorted(UNDERSTOOD)}
-    answer = _ask(lambda: _locate(config), body)
+    body = {"name": config.name, "public_key": keys.public.decode(), "profile": profile_of(config, attached.url, data), "versions": sorted(UNDERSTOOD)}
+    answer, rest = _ask(lambda: _locate(config), body)
     service = pinned(directory, str(answer.get("identity", "")), config.service_key)
+    gate = Gate(base64.b64decode(str(answer["ticket_key"])), str(answer["id"]), str(answer["user"]))
     write_private(directory / "endpoint.id", str(answer["id"]).encode())
-    return Identity(str(answer["id"]), str(answer["address"]), str(answer["server_key"]).encode(), keys, journal_id(directory), boot_id(), service)
+    return Identity(str(answer["id"]), str(answer["address"]), str(answer["server_key"]).encode(), keys, journal_id(directory), boot_id(), rest, gate,
+                    float(str(answer["now"])), service)
 
 
 def pinned(directory: Path, offered: str, configured: str = "") -> str:
@@ -132,17 +143,17 @@ def _locate(config: EndpointConfig) -> ServiceAddress:
     return locate_service(config.service_url or None)
 
 
-def _ask(where: Callable[[], ServiceAddress], body: Mapping[str, object]) -> dict[str, object]:
+def _ask(where: Callable[[], ServiceAddress], body: Mapping[str, object]) -> tuple[dict[str, object], RestClient]:
     deadline = time.monotonic() + _GIVE_UP_S
     while True:
         try:
             address = where()
             client = RestClient(address.url, address.token)
             try:
-                answer: dict[str, object] = client.json("POST", "/v1/endpoints", body)
-                return answer
-            finally:
+                return client.json("POST", "/v1/endpoints", body), client
+            except BaseException:
                 client.close()
+                raise
         except ServiceUnavailableError as exc:
             if time.monotonic() > deadline:
                 raise

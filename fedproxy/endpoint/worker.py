@@ -23,11 +23,12 @@ from fedproxy.endpoint.output import TaskOutput
 from fedproxy.endpoint.pipe import WorkerPipe
 from fedproxy.errors import PayloadTooLargeError, TaskFailedError
 from fedproxy.protocol import messages as m
+from fedproxy.protocol.carried import carry, collecting, frame_of
 from fedproxy.protocol.codec import Buffer, decode, decode_spec, encode, split
 from fedproxy.protocol.ids import function_hash, task_id_text
 from fedproxy.protocol.retry import worth_another_run
 from fedproxy.protocol.states import TaskState
-from fedproxy.serialize import deserialize, serialize, serialize_exception
+from fedproxy.serialize import Frame, deserialize, serialize, serialize_exception
 
 _COPIED_BYTES = 1024
 """Larger payloads get memory of their own: arrays in them are aligned and writable, and do not hold on to the pipe's buffer."""
@@ -112,19 +113,23 @@ class Worker:
         return function
 
     def _result(self, value: object, spec: m.Spec) -> list[Buffer]:
-        frame = serialize(value)
+        with collecting() as refs:
+            frame = self._stored(value, serialize(value), spec)
+        return carry(refs, frame.parts)
+
+    def _stored(self, value: object, frame: Frame, spec: m.Spec) -> Frame:
         if frame.nbytes <= spec.threshold_bytes:
-            return list(frame.parts)
+            return frame
         from fedproxy.endpoint.results import store_result
 
         stored = store_result(value, frame, spec)
         if stored is not None:
-            return list(stored.parts)
+            return stored
         if frame.nbytes > spec.payload_limit_bytes:
             raise PayloadTooLargeError(
                 f"{spec.name} returned {frame.nbytes:,} bytes, over the limit of {spec.payload_limit_bytes:,}, and no store is shared with the client",
                 hint="give the endpoint a store that the client can reach")
-        return list(frame.parts)
+        return frame
 
 
 def _moved() -> tuple[int, int]:
@@ -145,14 +150,14 @@ def _reason(exc: BaseException) -> str:
 def _arguments(task: m.Task, payload: memoryview) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The task's own arguments; results of other tasks are in their places."""
     if not task.upstream:
-        args, kwargs = deserialize(payload)
+        args, kwargs = deserialize(frame_of(payload))
         return args, kwargs
     from fedproxy.store.upstream import results_at_hand
 
     own = len(payload) - sum(size for _, size in task.upstream)
     frames = dict(zip((i for i, _ in task.upstream), split(payload[own:], (size for _, size in task.upstream)), strict=True))
     with results_at_hand(frames):
-        args, kwargs = deserialize(payload[:own])
+        args, kwargs = deserialize(frame_of(payload[:own]))
     return args, kwargs
 
 

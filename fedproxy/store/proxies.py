@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from fedproxy.errors import FedproxyError
+from fedproxy.protocol.carried import collects
 from fedproxy.proxy import Factory, Proxy
+from fedproxy.store import elsewhere
 from fedproxy.store.ref import Ref
-from fedproxy.store.registry import open_store
+from fedproxy.store.registry import get_store, open_store
+
+if TYPE_CHECKING:
+    from fedproxy.store.store import Store
 
 _MAX_KIND_CHARS = 48
 loaded: list[Ref] | None = None
@@ -24,7 +29,15 @@ def fetch(ref: Ref) -> Any:
         DataLostError: it is not there any more.
         StoreUnavailableError: its store cannot be reached from here.
     """
-    return open_store(ref.store).get(ref)
+    store = _opened(ref.store)
+    if store is not None or elsewhere.at_hand(ref):
+        return (store or open_store(ref.store)).get(ref)
+    return elsewhere.load_elsewhere([ref])[0]
+
+
+def _opened(url: str) -> Store | None:
+    """The store if this process has used it; only its own site's where others are not to be read in place."""
+    return None if elsewhere.own_sites_only() else get_store(url)
 
 
 class RefFactory(Factory[Any]):
@@ -38,10 +51,9 @@ class RefFactory(Factory[Any]):
 
     def __call__(self) -> Any:
         """The object."""
-        store = open_store(self.ref.store)
-        value = store.get(self.ref)
+        value = fetch(self.ref)
         if self.evict:
-            store.evict(self.ref)
+            _evict(self.ref)
         return value
 
     def __repr__(self) -> str:
@@ -54,11 +66,13 @@ class RefFactory(Factory[Any]):
     def reduce_proxy(self, kind: str | None) -> tuple[Any, ...]:
         """A recipe that keeps a pickled proxy under 200 bytes."""
         ref = self.ref
+        _note(ref)
         if kind is None and not self.evict:
             return load_proxy, (ref.store, ref.key, ref.size, ref.digest, ref.site)
         return load_proxy, (ref.store, ref.key, ref.size, ref.digest, ref.site, kind, self.evict)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        _note(self.ref)
         return _load_factory, (self.ref, self.evict)
 
     @classmethod
@@ -73,15 +87,30 @@ class RefFactory(Factory[Any]):
                 results[index] = value
         for factory, value in zip(factories, results, strict=True):
             if factory.evict and not isinstance(value, FedproxyError):
-                open_store(factory.ref.store).evict(factory.ref)
+                _evict(factory.ref)
         return results
 
 
 def _get_many(url: str, refs: list[Ref]) -> list[Any]:
     try:
+        if _opened(url) is None and not elsewhere.at_hand(refs[0]):
+            return elsewhere.load_elsewhere(refs)
         return open_store(url).get_batch(refs, errors="return")
     except FedproxyError as exc:
         return [exc] * len(refs)
+
+
+def _evict(ref: Ref) -> None:
+    """Remove the object where its store can be reached; elsewhere its time to live ends it."""
+    if elsewhere.at_hand(ref):
+        open_store(ref.store).evict(ref)
+
+
+def _note(ref: Ref) -> None:
+    """Whoever collects refs (see `carried`) hears of this one."""
+    found = collects()
+    if found is not None:
+        found.append(ref.to_bytes())
 
 
 def _load_factory(ref: Ref, evict: bool) -> RefFactory:
@@ -125,6 +154,7 @@ class Staged:
 
     def __reduce__(self) -> tuple[Any, ...]:
         ref = self.ref
+        _note(ref)
         return load_staged, (ref.store, ref.key, ref.size, ref.digest, ref.site)
 
 

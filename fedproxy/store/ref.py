@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import overload
 
@@ -23,6 +24,11 @@ class Ref:
     digest: bytes = b""
     """Eight bytes of the frame's digest; empty where it is not known."""
     site: str = ""
+
+    @property
+    def object_id(self) -> str:
+        """32 hex digits that name the object; copies of it at other sites lie under this name."""
+        return hashlib.blake2b(f"{self.store}\0{self.key}".encode(), digest_size=16).hexdigest()
 
     def to_bytes(self) -> bytes:
         """A compact form for messages."""

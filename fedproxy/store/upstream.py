@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from fedproxy.errors import DataLostError
+from fedproxy.protocol.carried import frame_of
 from fedproxy.proxy import Proxy, extract
 from fedproxy.serialize import Buffer, deserialize
 
@@ -45,5 +46,5 @@ def load_result(task_id: bytes) -> Any:
     frame = _at_hand.get({}).get(task_id)
     if frame is None:
         raise DataLostError("the result of a task that this one needs is not here", key=task_id.hex())
-    value = deserialize(frame)
+    value = deserialize(frame_of(frame))
     return extract(value) if type(value) is Proxy else value

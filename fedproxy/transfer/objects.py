@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from attrs import frozen
 
 from fedproxy.store.ref import Ref
-
-ORIGIN_CHARS = 32
-
-
-def object_id(store: str, key: str) -> str:
-    """32 hex digits that name the object which was put under ``key`` in ``store``. Copies at other sites lie under this name."""
-    return hashlib.blake2b(f"{store}\0{key}".encode(), digest_size=ORIGIN_CHARS // 2).hexdigest()
 
 
 @frozen
@@ -40,4 +31,4 @@ class Wanted:
     @classmethod
     def of(cls, ref: Ref) -> Wanted:
         """What a ref asks for."""
-        return cls(object_id(ref.store, ref.key), Replica(ref.site, ref.store, ref.key), ref.size, ref.digest)
+        return cls(ref.object_id, Replica(ref.site, ref.store, ref.key), ref.size, ref.digest)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fedproxy.errors import DataLostError, TicketError, TransferError
 from fedproxy.protocol.tickets import Grant
 from fedproxy.store.connectors.base import Connector
-from fedproxy.store.registry import open_store
+from fedproxy.store.registry import get_store, open_store
 from fedproxy.transfer.partial import LEAF_BYTES, Partial
 from fedproxy.transfer.space import Space
 
@@ -34,6 +34,10 @@ class Shelves:
             if url == own or open_store(own).url == url:
                 return open_store(own).connector
         raise DataLostError("this site has no such store", key=key, store=url)
+
+    def known(self) -> tuple[str, ...]:
+        """The stores' URLs as refs name them, of those that were opened."""
+        return tuple(store.url for own in self._stores if (store := get_store(own)) is not None)
 
     def read(self, grant: Grant) -> memoryview:
         """The object's bytes. What was asked for a moment ago is kept open.

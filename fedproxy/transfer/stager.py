@@ -194,7 +194,7 @@ class Stager:
     # ------------------------------------------------------------ one batch
 
     def _move_batch(self, batch: Sequence[Entry]) -> None:
-        wanted = [entry for entry in batch if not self._dropped(entry)]
+        wanted = [entry for entry in batch if not (self._dropped(entry) or self._here_already(entry))]
         if not wanted:
             return
         try:
@@ -279,6 +279,13 @@ class Stager:
 
     # ------------------------------------------------------------ how it ends
 
+    def _here_already(self, entry: Entry) -> bool:
+        """Another process of this site may have brought it."""
+        if entry.attempts and self.parts.space.has(entry.wanted):
+            self._end(entry, DONE, None)
+            return True
+        return False
+
     def _dropped(self, entry: Entry) -> bool:
         if entry.unwanted:
             self._end(entry, CANCELLED, TransferCancelledError("this transfer was cancelled", site=entry.source or entry.wanted.origin.site))
@@ -289,9 +296,10 @@ class Stager:
         """Try again after a pause, or give up."""
         entry.problem(route, error)
         waited = time.monotonic() - entry.since
+        unknown = made is not None and not made.options and atlas is not None and not entry.attempts and entry.wanted.origin.site not in atlas.sites
         gone = isinstance(error, DataLostError) and (made is None or len(made.options) < 2 or entry.attempts > 2)
         hopeless = isinstance(error, StagingFullError) and waited > self._limits.give_up_s / 4
-        if gone or hopeless or waited >= self._limits.give_up_s or entry.attempts >= self._limits.attempts:
+        if gone or hopeless or unknown or waited >= self._limits.give_up_s or entry.attempts >= self._limits.attempts:
             seen = max((e.seen or 0.0 for e in atlas.sites[entry.wanted.origin.site].endpoints), default=0.0) if (
                 atlas is not None and entry.wanted.origin.site in atlas.sites) else None
             self._end(entry, FAILED, entry.verdict(made, seen))

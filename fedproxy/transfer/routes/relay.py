@@ -20,7 +20,7 @@ from fedproxy.errors import (
 )
 from fedproxy.store.connectors.base import Buffer
 from fedproxy.store.registry import open_store
-from fedproxy.transfer.objects import Replica, Wanted
+from fedproxy.transfer.objects import Replica
 from fedproxy.transfer.partial import LEAF_BYTES, runs
 from fedproxy.transfer.plan import RELAY, RELAY_STORE
 from fedproxy.transfer.routes.base import Move, Outgoing, Trip, Watch
@@ -80,14 +80,14 @@ class RelayRoute:
             data = open_store(each.replica.store).connector.get(each.replica.key)
             if data is None:
                 raise DataLostError("the object is not there any more", key=each.replica.key, store=each.replica.store)
-            copies.append(upload(self._link, each.wanted, data))
+            copies.append(upload(self._link, each.wanted.id, data))
         return copies
 
     def close(self) -> None:
         """Connections belong to threads."""
 
 
-def upload(link: ServiceLink, wanted: Wanted, data: Buffer, advanced: Callable[[int], Any] = lambda count: None) -> Replica:
+def upload(link: ServiceLink, name: str, data: Buffer, advanced: Callable[[int], Any] = lambda count: None) -> Replica:
     """Put an object into the relay, from where an earlier attempt broke off.
 
     Raises:
@@ -98,13 +98,13 @@ def upload(link: ServiceLink, wanted: Wanted, data: Buffer, advanced: Callable[[
     problem: Exception | None = None
     for attempt in range(_AGAIN):
         try:
-            start = _received(link, wanted.id)
+            start = _received(link, name)
             if start is None:
-                return Replica("", RELAY_STORE, wanted.id)
-            path = f"/v1/relay/{wanted.id}?start={start}&total={len(view)}"
+                return Replica("", RELAY_STORE, name)
+            path = f"/v1/relay/{name}?start={start}&total={len(view)}"
             answer = link.rest.raw("PUT", path, data=_pieces(view, start, advanced), timeout_s=300.0).json()
             if answer["complete"]:
-                return Replica("", RELAY_STORE, wanted.id)
+                return Replica("", RELAY_STORE, name)
         except ConflictError as exc:  # somebody else uploads it too, or an attempt of ours is not over yet
             problem = exc
         except (requests.RequestException, RouteUnavailableError) as exc:

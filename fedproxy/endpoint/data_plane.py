@@ -1,0 +1,127 @@
+"""What an agent has of the data plane: room for copies, a data server, a stager. Opened before the endpoint registers, because its profile names them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+
+from fedproxy.config.endpoint import EndpointConfig
+from fedproxy.config.home import write_private
+from fedproxy.protocol.messages import Export
+from fedproxy.protocol.tickets import Gate
+from fedproxy.store.elsewhere import STAGER_VARIABLE, at_hand
+from fedproxy.store.ref import Ref
+from fedproxy.transfer.data_server import DataServer
+from fedproxy.transfer.objects import Replica, Wanted
+from fedproxy.transfer.plan import is_loopback
+from fedproxy.transfer.routes.base import Outgoing
+from fedproxy.transfer.setup import build_stager, offers, published
+from fedproxy.transfer.space import Space
+from fedproxy.transfer.stager import Here, Stager
+from fedproxy.wire.rest import RestClient
+
+log = logging.getLogger(__name__)
+
+
+@define
+class DataPlane:
+    """One agent's. ``stager`` is there once the endpoint is registered (`start`)."""
+
+    config: EndpointConfig
+    directory: Path
+    space: Space
+    server: DataServer
+    token: str
+    stager: Stager | None = None
+    rest: RestClient | None = None
+
+    def profile(self) -> dict[str, object]:
+        """What the endpoint tells of it. Never a secret."""
+        config = self.config.transfer
+        return {
+            "data_url": config.data_url or self.server.url, "replicas": self.space.url, "buckets": list(config.buckets), "published": published(config),
+            "globus": {"collection": config.globus_collection, "base_path": config.globus_base_path, "folder": config.globus_folder}}
+
+    def start(self, rest: RestClient, endpoint_id: str, gate: Gate, service_now: float) -> None:
+        """The endpoint is registered: accept tickets, begin to stage."""
+        site = self.config.site
+        self.rest = rest
+        self.stager = build_stager(rest, self.directory / "data", Here(site, endpoint_id, offers(site, self.config.transfer)), self.config.transfer, self.space)
+        self.server.stage = self.stage_now
+        self.server.trust(gate, service_now)
+        log.info("data server at %s%s", self.server.url, "" if is_loopback(self.server.url) else ", open to other machines with tickets")
+
+    def stage_now(self, refs: Sequence[Ref]) -> None:
+        """Fetch objects for a worker; returns when all are here. Raises what the first that failed raised."""
+        for waiter in self.stage(refs):
+            waiter.result()
+
+    def stage(self, refs: Sequence[Ref]) -> list[Future[None]]:
+        """Have objects brought here."""
+        assert self.stager is not None
+        return [self.stager.stage(Wanted.of(ref)) for ref in refs]
+
+    def elsewhere(self, refs: Sequence[Ref]) -> list[Ref]:
+        """Those that cannot be read in place. May take a second for a store that was not asked before."""
+        return [ref for ref in refs if not at_hand(ref)]
+
+    def export(self, message: Export) -> None:
+        """Make objects available to another site, in the background."""
+        assert self.stager is not None
+        outgoing = [
+            Outgoing(Wanted(each.object, Replica(self.config.site, each.store, each.key), each.size, bytes.fromhex(each.digest)),
+                     Replica(self.config.site, each.store, each.key))
+            for each in message.objects if each.store in self.stores()]
+        if outgoing:
+            self.stager.export(message.route, outgoing, message.place)
+
+    def stores(self) -> tuple[str, ...]:
+        """URLs of this site's own stores, as refs name them."""
+        return (*self.config.store_urls(), *self.server.shelves.known(), self.space.url)
+
+    def status(self) -> dict[str, Any]:
+        """For people: what is on its way, and the room that copies take."""
+        entries = self.stager.transfers() if self.stager is not None else []
+        moving = [entry for entry in entries if entry.state in ("queued", "moving")]
+        return {
+            "transfers": len(moving), "moving_bytes": sum(e.done for e in moving), "moving_of_bytes": sum(e.wanted.size for e in moving),
+            "staged_bytes": sum(e.done for e in entries if e.state == "done")}
+
+    def close(self) -> None:
+        """Stop; idempotent."""
+        self.server.close()
+        if self.stager is not None:
+            self.stager.close()
+        if self.rest is not None:
+            self.rest.close()
+
+
+@contextmanager
+def data_plane(config: EndpointConfig, directory: Path) -> Iterator[DataPlane]:
+    """Open it; its workers find it by ``FEDPROXY_STAGER``.
+
+    Raises:
+        ConfigError: the data server's address cannot be had, or an option is wrong.
+    """
+    folder, token = directory / "data", secrets.token_urlsafe(32)
+    space = Space(folder, config.transfer.space_bytes)
+    server = DataServer((config.transfer.data_host, config.transfer.data_port), config.store_urls(), space, token)
+    plane = DataPlane(config, directory, space, server, token)
+    path = folder / "stager.json"
+    write_private(path, json.dumps({
+        "url": server.url, "token": token, "replicas": space.url, "site": config.site, "stores": list(config.store_urls())}).encode())
+    os.environ[STAGER_VARIABLE] = str(path)
+    try:
+        yield plane
+    finally:
+        plane.close()
+        path.unlink(missing_ok=True)

@@ -1,0 +1,68 @@
+"""A stager from configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedproxy.config.endpoint import Transfer
+from fedproxy.errors import ConfigError
+from fedproxy.transfer.guard import Guard
+from fedproxy.transfer.plan import NAMES
+from fedproxy.transfer.routes.base import Route
+from fedproxy.transfer.routes.bucket import BucketRoute
+from fedproxy.transfer.routes.direct import DirectRoute
+from fedproxy.transfer.routes.relay import RelayRoute
+from fedproxy.transfer.routes.url import UrlRoute
+from fedproxy.transfer.service_link import ServiceLink
+from fedproxy.transfer.sites import GlobusOffer, Site
+from fedproxy.transfer.space import Space
+from fedproxy.transfer.speeds import Speeds
+from fedproxy.transfer.stager import Here, Limits, Parts, Stager
+from fedproxy.wire.rest import RestClient
+
+
+def offers(site: str, config: Transfer) -> Site:
+    """What this side has for routes."""
+    return Site(
+        site, buckets=config.buckets, published=published(config), globus=GlobusOffer(
+            config.globus_collection, config.globus_base_path, config.globus_folder))
+
+
+def published(config: Transfer) -> dict[str, str]:
+    """Store URL → URL.
+
+    Raises:
+        ConfigError: an entry is not ``STORE_URL=URL``.
+    """
+    found = {}
+    for entry in config.published:
+        store, separator, url = entry.rpartition("=")
+        if not separator or "://" not in store or "://" not in url:
+            raise ConfigError(f"transfer.published: not STORE_URL=URL: {entry!r}")
+        found[store] = url
+    return found
+
+
+def routes(config: Transfer, link: ServiceLink) -> dict[str, Route]:
+    """Those that the configuration allows.
+
+    Raises:
+        ConfigError: there is no such route.
+    """
+    made: dict[str, Route] = {
+        "bucket": BucketRoute(link),
+        "direct": DirectRoute(link, streams=config.streams, stall_s=config.stall_s),
+        "url": UrlRoute(Guard(config.allowed_hosts), stall_s=config.stall_s),
+        "relay": RelayRoute(link, stall_s=config.stall_s),
+    }
+    unknown = set(config.routes) - set(NAMES)
+    if unknown:
+        raise ConfigError(f"transfer.routes: unknown route {min(unknown)!r}", hint=f"known: {', '.join(NAMES)}")
+    return {name: made[name] for name in config.routes if name in made}
+
+
+def build_stager(rest: RestClient, folder: Path, here: Here, config: Transfer, space: Space | None = None) -> Stager:
+    """A stager that works in ``folder``."""
+    link = ServiceLink(rest)
+    parts = Parts(link, space or Space(folder, config.space_bytes), routes(config, link), Speeds(folder / "speeds.json"))
+    return Stager(here, parts, Limits(config.parallel_batches, config.give_up_s))
