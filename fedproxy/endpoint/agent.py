@@ -194,23 +194,24 @@ class Agent:
             case m.Catalog():
                 self._learn(message.specs, message.functions, body)
                 self._wake()
-            case m.Where() | m.WrittenAck():
-                self._looked_at(message)
+            case m.Where() | m.WrittenAck() | m.Export():
+                self._look_after(message)
             case m.Cancel():
                 self._cancel_all(message)
             case m.Reprioritize():
                 self._reprioritize(message)
-            case m.Export():
-                self._plane.export(message)
             case m.Reset():
                 self._open = False
                 self._hello()
             case m.Refused():
                 self._refused(message)
 
-    def _looked_at(self, message: m.Where | m.WrittenAck) -> None:
+    def _look_after(self, message: m.Where | m.WrittenAck | m.Export) -> None:
+        """What is not about a task's way through this endpoint."""
         if isinstance(message, m.Where):
             self._send([encode(self._place(message.id))])
+        elif isinstance(message, m.Export):
+            self._plane.export(message)
         else:
             self._telling.heard()
 
@@ -226,6 +227,7 @@ class Agent:
             self._fail(errors.AuthenticationError("the service did not prove that it is the one that this endpoint has pinned", hint=_PROOF_HINT))
             return
         self._proved = True
+        self._plane.server.trust(self._identity.gate, self._identity.clock_ahead_s)
         if not self._open:
             log.info("online as %s, epoch %d, %d tasks held", self._identity.endpoint_id, message.epoch, len(self._holdings))
         self._open = True
@@ -391,7 +393,7 @@ def run(config: EndpointConfig) -> None:
     with only_agent(directory), attached_redis(config, directory) as attached, data_plane(attached.added_to(config), directory) as plane:
         config = plane.config
         identity = register(config, directory, attached, plane.profile())
-        plane.start(identity.rest, identity.endpoint_id, identity.gate, identity.service_now)
+        plane.start(identity.rest, identity.endpoint_id)
         os.environ.update(worker_environment(config, identity.endpoint_id, attached))  # all engines' workers inherit it
         try:
             _run_loop(_serve(config, identity, directory, attached, plane))

@@ -17,7 +17,6 @@ from attrs import define
 from fedproxy.config.endpoint import EndpointConfig
 from fedproxy.config.home import write_private
 from fedproxy.protocol.messages import Export
-from fedproxy.protocol.tickets import Gate
 from fedproxy.store.elsewhere import STAGER_VARIABLE, at_hand
 from fedproxy.store.ref import Ref
 from fedproxy.transfer.data_server import DataServer
@@ -51,13 +50,12 @@ class DataPlane:
             "data_url": config.data_url or self.server.url, "replicas": self.space.url, "buckets": list(config.buckets), "published": published(config),
             "globus": {"collection": config.globus_collection, "base_path": config.globus_base_path, "folder": config.globus_folder}}
 
-    def start(self, rest: RestClient, endpoint_id: str, gate: Gate, service_now: float) -> None:
-        """The endpoint is registered: accept tickets, begin to stage."""
+    def start(self, rest: RestClient, endpoint_id: str) -> None:
+        """The endpoint is registered: begin to stage. Tickets are accepted once the service has proved itself."""
         site = self.config.site
         self.rest = rest
         self.stager = build_stager(rest, self.directory / "data", Here(site, endpoint_id, offers(site, self.config.transfer)), self.config.transfer, self.space)
         self.server.stage = self.stage_now
-        self.server.trust(gate, service_now)
         log.info("data server at %s%s", self.server.url, "" if is_loopback(self.server.url) else ", open to other machines with tickets")
 
     def stage_now(self, refs: Sequence[Ref]) -> None:

@@ -48,8 +48,8 @@ class Identity:
     """The service, as this endpoint's user."""
     gate: Gate
     """Whose tickets its data server accepts."""
-    service_now: float
-    """The service's clock at the registration."""
+    clock_ahead_s: float
+    """How far the service's clock is ahead of this machine's."""
     service: str = ""
     """The service's own key, pinned; empty for a service that has none."""
 
@@ -118,7 +118,7 @@ def register(config: EndpointConfig, directory: Path, attached: Attached, data: 
     gate = Gate(base64.b64decode(str(answer["ticket_key"])), str(answer["id"]), str(answer["user"]))
     write_private(directory / "endpoint.id", str(answer["id"]).encode())
     return Identity(str(answer["id"]), str(answer["address"]), str(answer["server_key"]).encode(), keys, journal_id(directory), boot_id(), rest, gate,
-                    float(str(answer["now"])), service)
+                    float(str(answer["now"])) - time.time(), service)
 
 
 def pinned(directory: Path, offered: str, configured: str = "") -> str:

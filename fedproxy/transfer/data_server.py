@@ -88,9 +88,9 @@ class DataServer:
         host, port = self._server.server_address[:2]
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
-    def trust(self, gate: Gate, service_now: float) -> None:
-        """Accept tickets from now on. ``service_now`` is what the service's clock says."""
-        self._clock_ahead_s = service_now - time.time()
+    def trust(self, gate: Gate, clock_ahead_s: float) -> None:
+        """Accept tickets from now on. ``clock_ahead_s``: how far the service's clock is ahead of this machine's."""
+        self._clock_ahead_s = clock_ahead_s
         self.gate = gate
 
     def admit(self, text: str, method: str) -> Ticket:
