@@ -202,9 +202,9 @@ class Client:
         answer: dict[str, str] = self.rest.json("POST", "/v1/tasks/priority", wanted)
         return answer
 
-    def get_task_group(self, group_id: str) -> list[dict[str, str]]:
-        """``task_id`` and ``state`` of all tasks in a group, in order of submission."""
-        answer: list[dict[str, str]] = self.rest.json("GET", f"/v1/groups/{group_id}")
+    def get_task_group(self, group_id: str) -> list[dict[str, Any]]:
+        """``task_id``, ``state`` and idempotency ``key`` (or None) of all tasks in a group, in order of submission."""
+        answer: list[dict[str, Any]] = self.rest.json("GET", f"/v1/groups/{group_id}")
         return answer
 
     # ------------------------------------------------------------ endpoints and the service

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Executor as BaseExecutor
 from contextlib import suppress
 from functools import partial
@@ -181,14 +181,20 @@ class Executor(BaseExecutor):
         status = self.client.get_endpoint_status(self._endpoint())
         return int(status.get("workers") or status["profile"].get("workers") or 1)
 
-    def reload_tasks(self, task_group_id: str | None = None) -> list[TaskFuture[Any]]:
-        """Futures of all tasks of a group, in order of submission, also from another process. The executor goes on with that group."""
+    def reload_tasks(self, task_group_id: str | None = None, *, only: Container[str] | None = None) -> list[TaskFuture[Any]]:
+        """Futures of all tasks of a group, in order of submission, also from another process. The executor goes on with that group.
+
+        Args:
+            only: ids of the tasks that are wanted.
+        """
         group = task_group_id or self.task_group_id
         if group != self.task_group_id:
             self._connection.close()
             self._connection = self._connect(group)
         futures = []
         for entry in self.client.get_task_group(group):
+            if only is not None and entry["task_id"] not in only:
+                continue
             task_id = parse_task_id(entry["task_id"])
             future: TaskFuture[Any] = TaskFuture(task_id, "", self._ask)
             future.owns_result = False

@@ -47,6 +47,10 @@ class StoreFuture(Generic[T]):
 
         self._store.put_frame(serialize(StoredFailure.of(exc)), key=self.key, ttl=self._ttl)
 
+    def sibling(self) -> StoreFuture[Any]:
+        """A further future in the same store."""
+        return new_future(self._store, self._ttl)
+
     def done(self) -> bool:
         """Whether a result or an exception is there."""
         return self._store.exists(self.key)

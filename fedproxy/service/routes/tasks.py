@@ -138,11 +138,11 @@ def _states(core: Core, user: str, ids: Iterable[TaskId]) -> Response:
 
 
 async def group(request: Request) -> Response:
-    """GET the ids and states of a task group."""
+    """GET the ids, states and idempotency keys of a task group."""
     core, user = core_of(request), user_of(request)
     await core.commit.flush()
-    rows = core.ledger.rows("SELECT id, state FROM tasks WHERE grp = ? AND user = ? ORDER BY seq", (request.path_params["group_id"], user))
-    return JSONResponse([{"task_id": task_id_text(i), "state": TaskState(state).name} for i, state in rows])
+    rows = core.ledger.rows("SELECT id, state, key FROM tasks WHERE grp = ? AND user = ? ORDER BY seq", (request.path_params["group_id"], user))
+    return JSONResponse([{"task_id": task_id_text(i), "state": TaskState(state).name, "key": key} for i, state, key in rows])
 
 
 async def stream(request: Request) -> Response:
