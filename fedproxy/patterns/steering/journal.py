@@ -92,6 +92,8 @@ class Journal:
         self._lock = threading.Lock()
         self.past = read_past(path) if path.exists() else Past()
         self._values.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for half_written in self._values.glob(".*"):
+            half_written.unlink()
         self._file: IO[bytes] = open(path, "ab", opener=_private)  # noqa: SIM115  closed by close()
         self._file.truncate(self.past.length)
         if not self.past.campaign:
