@@ -18,11 +18,11 @@ class Follower:
 
     Args:
         store: one that this process and the worker reach.
-        taken: called with ``(value, started, time of the value)`` for each, in order.
+        taken: called with ``(value, when it was stored)`` for each, in order.
         ttl_s: how long what nobody took stays.
     """
 
-    def __init__(self, store: Store, taken: Callable[[Any, float, float], None], ttl_s: float) -> None:
+    def __init__(self, store: Store, taken: Callable[[Any, float], None], ttl_s: float) -> None:
         self._store = store
         self._taken = taken
         self.place: StoreFuture[Any] = store.future(ttl=ttl_s)
@@ -55,8 +55,8 @@ class Follower:
                 self._store.evict(place.key)
                 if isinstance(found, str) and found == _END:
                     return
-                value, self.place, started, when = found
-                self._taken(value, started, when)
+                value, self.place, when = found
+                self._taken(value, when)
                 if self._over.is_set():
                     self._close()
         except FedproxyError:

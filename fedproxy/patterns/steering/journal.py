@@ -129,7 +129,7 @@ class Journal:
             result.timestamps, result.cancelled, result.retries, result.worker = end["timestamps"], end["cancelled"], end["retries"], end["worker"]
             outcome = self._load(task_id, "out")
             if end["success"]:
-                result.settle((outcome, *(result.timestamps.get(stage, 0.0) for stage in ("compute_started", "compute_ended"))), lazy=False)
+                result.succeed(outcome)
             else:
                 result.fail(outcome)
         return result

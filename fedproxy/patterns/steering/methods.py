@@ -1,4 +1,4 @@
-"""The functions of a campaign, where each of them runs, and what runs at the worker round them."""
+"""The functions of a campaign, and where each of them runs."""
 
 from __future__ import annotations
 
@@ -54,31 +54,18 @@ def method_table(methods: Mapping[Callable[..., Any], str] | Iterable[Method]) -
     return table
 
 
-def timed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, giving ``(value, started, ended)``: its arguments are there when it starts, its result is not yet written at its end."""
-
-    def call(*args: Any, **kwargs: Any) -> tuple[Any, float, float]:
-        started = time.time()
-        value = function(*args, **kwargs)
-        return value, started, time.time()
-
-    call.__name__ = call.__qualname__ = getattr(function, "__name__", "method")
-    return call
-
-
 def streamed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A generator function as `timed`; each value that it yields is stored at once, with the place where the next one will be."""
+    """A generator function as one that stores each value at once, with the place where the next one will be, and returns what it returns."""
 
-    def call(place: StoreFuture[Any], *args: Any, **kwargs: Any) -> tuple[Any, float, float]:
-        started = time.time()
+    def call(place: StoreFuture[Any], *args: Any, **kwargs: Any) -> Any:
         values = function(*args, **kwargs)
         while True:
             try:
                 value = next(values)
             except StopIteration as end:
-                return end.value, started, time.time()
+                return end.value
             following = place.sibling()
-            place.set_result((value, following, started, time.time()))
+            place.set_result((value, following, time.time()))
             place = following
 
     call.__name__ = call.__qualname__ = getattr(function, "__name__", "method")

@@ -24,10 +24,9 @@ from fedproxy.errors import ConfigError
 from fedproxy.patterns.steering.following import Follower
 from fedproxy.patterns.steering.inbox import Inboxes
 from fedproxy.patterns.steering.journal import Journal
-from fedproxy.patterns.steering.methods import Method, method_table, streamed, timed
+from fedproxy.patterns.steering.methods import Method, method_table, streamed
 from fedproxy.patterns.steering.result import Result
 from fedproxy.protocol.ids import new_uuid
-from fedproxy.proxy import Proxy
 from fedproxy.store import Store
 
 _STREAM_TTL_S = 24 * 3600.0
@@ -36,6 +35,8 @@ _STAGE_OF = {
     "dispatched": "dispatched",
     "received": "input_received",
     "started": "started",
+    "called": "compute_started",
+    "evaluated": "compute_ended",
     "ended": "result_sent",
     "finished": "finished",
 }
@@ -71,7 +72,7 @@ class TaskQueues:
         options: Options | None = None, thresholds: Mapping[str, int] | None = None, journal: str | Path | None = None,
     ) -> None:
         self.methods = method_table(methods)
-        self._calls = {name: (streamed if method.streams else timed)(method.function) for name, method in self.methods.items()}
+        self._calls = {name: streamed(method.function) if method.streams else method.function for name, method in self.methods.items()}
         self._inboxes = Inboxes(["default", *topics])
         self._thresholds = {self._inboxes.known(topic): nbytes for topic, nbytes in (thresholds or {}).items()}
         self._own_client = client is None
@@ -198,9 +199,9 @@ class TaskQueues:
     def _ended(self, result: Result, follower: Follower | None, future: TaskFuture[Any]) -> None:
         with self._lock:
             self._running.pop(result.task_id, None)
-        for station, when in (future.timeline() if future.done_info is not None else {}).items():
-            if station in _STAGE_OF:
-                result.timestamps[_STAGE_OF[station]] = when
+        if future.done_info is not None:
+            result.worker, result.retries = future.done_info.ran[0], max(0, future.done_info.attempt - 1)
+            result.timestamps.update({_STAGE_OF[station]: when for station, when in future.timeline().items() if station in _STAGE_OF})
         deliver = partial(self._deliver, result, future)
         if follower is not None:
             follower.finish(deliver)
@@ -222,8 +223,7 @@ class TaskQueues:
         if exception is not None:
             result.fail(exception)
         else:
-            value = future.result()
-            result.settle(value, lazy=isinstance(value, Proxy))
+            result.succeed(future.result())
         result.timestamps["result_received"] = time.time()
         if self._journal is not None:
             self._record(self._journal, result)
@@ -236,8 +236,8 @@ class TaskQueues:
         except Exception as exc:  # noqa: BLE001  the value is gone from its store, or the disk is full: the agent must hear of it
             result.fail(exc)
 
-    def _yielded(self, result: Result, value: Any, started: float, when: float) -> None:
-        stamps = {**result.timestamps, "compute_started": started, "compute_ended": when, "result_received": time.time()}
+    def _yielded(self, result: Result, value: Any, when: float) -> None:
+        stamps = {**result.timestamps, "result_sent": when, "result_received": time.time()}
         part = Result(
             result.task_id, result.method, result.topic, result.args, result.kwargs, result.task_info, result.priority, result.max_retries,
             success=True, intermediate=True, timestamps=stamps, value=value)

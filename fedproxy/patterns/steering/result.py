@@ -7,6 +7,8 @@ from typing import Any
 
 from attrs import define, field
 
+from fedproxy.proxy import Proxy, extract
+
 STAGES = (
     "created",  # client: asked for
     "submitted",  # client: given to fedproxy, inputs written to a store where they are large
@@ -49,19 +51,16 @@ class Result:
     timestamps: dict[str, float] = field(factory=dict)
     worker: str = ""
     _value: Any = field(default=None, alias="value", repr=False)
-    _lazy: bool = field(default=False, alias="lazy", repr=False)
 
     @property
     def value(self) -> Any:
-        """What the method returned.
+        """What the method returned; read from its store when it is first asked for.
 
         Raises:
-            DataLostError: it is not in its store any more.
+            ProxyResolveError: it is not in its store any more.
         """
-        if self._lazy:
-            value, started, ended = self._value
-            self.timestamps.update(compute_started=started, compute_ended=ended)
-            self._value, self._lazy = value, False
+        if isinstance(self._value, Proxy):
+            self._value = extract(self._value)
         return self._value
 
     @property
@@ -74,12 +73,9 @@ class Result:
         stamps = self.timestamps
         return stamps[last] - stamps[first] if first in stamps and last in stamps else math.nan
 
-    def settle(self, settled: Any, *, lazy: bool) -> None:
-        """Take what the worker gave: ``(value, started, ended)``, or a proxy of it."""
-        self.success = True
-        self._value, self._lazy = settled, True
-        if not lazy:
-            self.value  # noqa: B018  reading takes it apart
+    def succeed(self, value: Any) -> None:
+        """Take what was returned, or a proxy of it."""
+        self.success, self._value = True, value
 
     def fail(self, exception: BaseException) -> None:
         """Take what was raised."""
