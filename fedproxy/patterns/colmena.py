@@ -14,7 +14,8 @@ from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from fedproxy.dispatch.client import Client
-from fedproxy.dispatch.executor import Executor, Options
+from fedproxy.dispatch.executor import Executor
+from fedproxy.dispatch.options import Options
 from fedproxy.errors import ConfigError, MissingExtraError
 from fedproxy.proxy import Proxy, extract
 

@@ -18,8 +18,9 @@ from typing import Any
 from attrs import define
 
 from fedproxy.dispatch.client import Client
-from fedproxy.dispatch.executor import Executor, Options
+from fedproxy.dispatch.executor import Executor
 from fedproxy.dispatch.future import TaskFuture
+from fedproxy.dispatch.options import Options
 from fedproxy.errors import ConfigError
 from fedproxy.patterns.steering.following import Follower
 from fedproxy.patterns.steering.inbox import Inboxes
@@ -78,7 +79,8 @@ class TaskQueues:
         self._own_client = client is None
         self.client = client or Client()
         self._options = options or Options()
-        self._executors: dict[tuple[Any, ...], Executor] = {}
+        self._executors: dict[str, Executor] = {}
+        self._chosen: dict[tuple[Any, ...], Options] = {}
         self._lock = threading.RLock()
         self._running: dict[str, _Running] = {}
         self._active = 0
@@ -128,16 +130,15 @@ class TaskQueues:
         return result.task_id
 
     def _start(self, result: Result) -> None:
-        executor = self._executor(result)
-        call, args = self._calls[result.method], result.args
+        executor, options = self._executor(self.methods[result.method].endpoint), self._options_of(result)
+        call, args, key = self._calls[result.method], result.args, None
         follower = self._follower(result) if self.methods[result.method].streams else None
         if follower is not None:
             args = (follower.place, *args)
-        if self._journal is None:
-            future = executor.submit(call, *args, **result.kwargs)
-        else:
+        if self._journal is not None:
             self._journal.asked(result, executor.task_group_id)
-            future = executor.submit_once(_key(self._journal, result), call, *args, **result.kwargs)
+            key = _key(self._journal, result)
+        future = executor.submit_call(call, args, result.kwargs, options, key)
         result.timestamps["submitted"] = time.time()
         self._watch(result, future, follower)
 
@@ -148,21 +149,25 @@ class TaskQueues:
             follower.start()
         future.add_done_callback(partial(self._ended, result, follower))
 
-    def _executor(self, result: Result) -> Executor:
-        method = self.methods[result.method]
-        single: dict[str, Any] = {"retries": result.max_retries, **method.options}
-        if result.priority:
-            single["priority"] = result.priority
-        if result.topic in self._thresholds:
-            single["threshold_bytes"] = self._thresholds[result.topic]
-        key = (method.endpoint, *sorted(single.items()))
+    def _executor(self, endpoint: str) -> Executor:
+        """One connection for each endpoint."""
         with self._lock:
             if self._closed:
                 raise RuntimeError("cannot send tasks after close")
-            executor = self._executors.get(key)
+            executor = self._executors.get(endpoint)
             if executor is None:
-                executor = self._executors[key] = Executor(method.endpoint, client=self.client, options=self._options, **single)
+                executor = self._executors[endpoint] = Executor(endpoint, client=self.client, options=self._options)
             return executor
+
+    def _options_of(self, result: Result) -> Options:
+        single: dict[str, Any] = {"retries": result.max_retries, "priority": result.priority, **self.methods[result.method].options}
+        if result.topic in self._thresholds:
+            single["threshold_bytes"] = self._thresholds[result.topic]
+        key = tuple(sorted(single.items()))
+        options = self._chosen.get(key)
+        if options is None:
+            options = self._chosen[key] = self._options.but(**single)
+        return options
 
     def _follower(self, result: Result) -> Follower:
         stores = self.client.endpoints.find(self.methods[result.method].endpoint).stores
@@ -258,19 +263,34 @@ class TaskQueues:
         Returns:
             How many were asked to end.
         """
-        with self._lock:
-            entries = list(self._running.values())
-        if callable(stale):
-            chosen = [entry for entry in entries if stale(entry.result)]
-        else:
-            wanted = set(stale)
-            chosen = [entry for entry in entries if entry.result.task_id in wanted]
-        for executor in {id(each): each for each in self._executors.values()}.values():
-            executor.flush()  # the service can only cancel what it has
-        ids = [entry.future.task_id for entry in chosen if not entry.future.done()]
+        ids = self._ids_of(stale)
         if ids:
             self.client.cancel(ids)
         return len(ids)
+
+    def reprioritize(self, which: Callable[[Result], bool] | Iterable[str], priority: int) -> int:
+        """Give tasks that wait another priority: those with these ids, or of which ``which(result)`` is true.
+
+        Returns:
+            How many were named to the service.
+        """
+        ids = self._ids_of(which)
+        if ids:
+            self.client.reprioritize(dict.fromkeys(ids, priority))
+        return len(ids)
+
+    def _ids_of(self, which: Callable[[Result], bool] | Iterable[str]) -> list[str]:
+        """Ids at the service of chosen tasks that have not ended, once the service has them all."""
+        with self._lock:
+            entries, executors = list(self._running.values()), list(self._executors.values())
+        if callable(which):
+            chosen = [entry for entry in entries if which(entry.result)]
+        else:
+            wanted = set(which)
+            chosen = [entry for entry in entries if entry.result.task_id in wanted]
+        for executor in executors:
+            executor.flush()
+        return [entry.future.task_id for entry in chosen if not entry.future.done()]
 
     @property
     def active_count(self) -> int:
@@ -331,7 +351,7 @@ class TaskQueues:
         known = {entry["key"]: entry["task_id"] for entry in self.client.get_task_group(group)}
         ids = {known[_key(journal, result)]: result for result in results if _key(journal, result) in known}
         executor = Executor(self.methods[results[0].method].endpoint, client=self.client, task_group_id=group, options=self._options)
-        self._executors["reattached", group] = executor
+        self._executors[f"group {group}"] = executor
         futures = {future.task_id: future for future in executor.reload_tasks(group, only=ids)}
         for task_id, result in ids.items():
             self._count(1)

@@ -53,7 +53,7 @@ def break_after(stop: int) -> Iterator[int]:
 
 @pytest.fixture
 def queues(client: Client) -> Iterator[TaskQueues]:
-    functions = (double, fail, fail_until, wait_for_file, count_up, break_after)
+    functions = (double, fail, fail_until, wait_for_file, count_up, break_after, count_run)
     with TaskQueues([Method(function, "local") for function in functions], topics=["a", "b"], client=client) as made:
         yield made
 
@@ -118,6 +118,22 @@ def test_stale_tasks_are_cancelled_whether_they_wait_or_run(queues: TaskQueues, 
     (tmp_path / "never").touch()
     results = [queues.get_result(timeout=30) for _ in range(6)]
     assert {result.task_info["n"]: result.cancelled for result in results} == {number: number > 0 for number in range(6)}
+
+
+def test_urgent_tasks_go_before_those_that_wait_also_when_they_become_urgent_later(queues: TaskQueues, tmp_path: Path) -> None:
+    for _ in range(2):
+        queues.send_inputs(str(tmp_path / "go"), method="wait_for_file", topic="b")  # both workers are busy
+    for number in range(200):
+        queues.send_inputs(str(tmp_path / "order"), "", number, method="count_run", task_info={"n": number}, priority=-1 if number < 100 else 0)
+    assert queues.reprioritize(lambda result: result.task_info.get("n") == 150, 10) == 1
+    queues.send_inputs(str(tmp_path / "order"), "", 200, method="count_run", task_info={"n": 200}, priority=20)
+    for executor in queues._executors.values():
+        executor.flush()
+    (tmp_path / "go").touch()
+    seen = [queues.get_result(timeout=60).task_info["n"] for _ in range(201)]
+    assert seen.index(200) < seen.index(150) + 4  # two workers, two tasks ahead in each
+    assert seen.index(150) < 30
+    assert min(seen.index(number) for number in range(100)) > 60
 
 
 def test_wrong_names_are_errors_that_say_what_there_is(queues: TaskQueues) -> None:
