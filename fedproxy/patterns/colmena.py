@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
-from fedproxy.dispatch.client import Client
-from fedproxy.dispatch.executor import Executor
-from fedproxy.dispatch.options import Options
+from fedproxy import Client, Executor, Options
 from fedproxy.errors import ConfigError, MissingExtraError
 from fedproxy.proxy import Proxy, extract
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
@@ -17,17 +18,13 @@ from typing import Any
 
 from attrs import define
 
-from fedproxy.dispatch.client import Client
-from fedproxy.dispatch.executor import Executor
-from fedproxy.dispatch.future import TaskFuture
-from fedproxy.dispatch.options import Options
+from fedproxy import Client, Executor, Options, TaskFuture
 from fedproxy.errors import ConfigError
 from fedproxy.patterns.steering.following import Follower
 from fedproxy.patterns.steering.inbox import Inboxes
 from fedproxy.patterns.steering.journal import Journal
 from fedproxy.patterns.steering.methods import Method, method_table, streamed
 from fedproxy.patterns.steering.result import Result
-from fedproxy.protocol.ids import new_uuid
 from fedproxy.store import Store
 
 _STREAM_TTL_S = 24 * 3600.0
@@ -90,7 +87,7 @@ class TaskQueues:
         """Tasks that had ended before this process began, in the order of asking."""
         self.reattached: list[Result] = []
         """Tasks that were under way when this process began."""
-        self._journal = None if journal is None else Journal(Path(journal), new_uuid())
+        self._journal = None if journal is None else Journal(Path(journal), str(uuid.uuid4()))
         self._recorder = None if journal is None else ThreadPoolExecutor(1, "fedproxy-journal")
         if self._journal is not None:
             self._resume(self._journal)
@@ -119,7 +116,7 @@ class TaskQueues:
         if name not in self.methods:
             raise ConfigError(f"no method called {name!r}", hint=f"methods are {', '.join(self.methods)}")
         result = Result(
-            new_uuid(), name, self._inboxes.known(topic), args, dict(input_kwargs or {}), dict(task_info or {}), priority, max_retries,
+            str(uuid.uuid4()), name, self._inboxes.known(topic), args, dict(input_kwargs or {}), dict(task_info or {}), priority, max_retries,
             timestamps={"created": time.time()})
         self._count(1)
         try:
