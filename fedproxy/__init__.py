@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fedproxy.dispatch.client import Client as Client
     from fedproxy.dispatch.executor import Executor as Executor
     from fedproxy.dispatch.future import TaskFuture as TaskFuture
+    from fedproxy.dispatch.mpi import MPIFunction as MPIFunction
     from fedproxy.dispatch.options import Options as Options
     from fedproxy.dispatch.options import memoize as memoize
     from fedproxy.dispatch.redis import get_redis_client as get_redis_client
@@ -33,6 +34,7 @@ _WHERE = {
     "Client": "fedproxy.dispatch.client",
     "Executor": "fedproxy.dispatch.executor",
     "FedproxyError": "fedproxy.errors",
+    "MPIFunction": "fedproxy.dispatch.mpi",
     "Options": "fedproxy.dispatch.options",
     "Proxy": "fedproxy.proxy",
     "ShellFunction": "fedproxy.dispatch.shell",

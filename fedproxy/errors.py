@@ -38,6 +38,8 @@
     │   └── TransferCancelledError
     ├── EndpointError
     │   ├── EndpointOfflineError
+    │   ├── ResourcesError              a task asks for more than the endpoint will ever have
+    │   ├── EndpointConfigError         a task comes with settings that the endpoint does not allow
     │   ├── EndpointInUseError          another agent serves this endpoint
     │   └── ContainerError              a container could not be started
     │       ├── ContainerRuntimeMissingError
@@ -239,6 +241,14 @@ class EndpointOfflineError(EndpointError):
 
 class EndpointInUseError(EndpointError):
     """Another agent already serves this endpoint."""
+
+
+class ResourcesError(EndpointError):
+    """A task asks for more than the endpoint will ever have; it did not run."""
+
+
+class EndpointConfigError(EndpointError):
+    """A task comes with settings that the endpoint does not let users make; it did not run."""
 
 
 class ContainerError(EndpointError):

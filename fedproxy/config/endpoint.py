@@ -43,6 +43,13 @@ class LocalEngine:
     type: str = "local"
     max_workers: int = field(factory=lambda: os.cpu_count() or 1)
     min_workers: int = field(default=Factory(lambda self: self.max_workers, takes_self=True))
+    cores: float = field(factory=lambda: len(os.sched_getaffinity(0)))
+    """For tasks that ask for cores; likewise:"""
+    memory_mb: int = field(factory=lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20)
+    available_accelerators: tuple[str, ...] = ()
+    """Each goes to one task at a time, as CUDA_VISIBLE_DEVICES and the like."""
+    mpi_launcher: str = "mpirun"
+    """``mpirun``, ``mpiexec``, ``srun``, ``aprun``, or a template: ``my-launcher -n {num_ranks} {launcher_options}``."""
     scaling: Scaling = field(factory=Scaling)
 
 
@@ -157,6 +164,8 @@ class EndpointConfig:
     containers: Containers = field(factory=Containers)
     heartbeat: Heartbeat = field(factory=Heartbeat)
     transfer: Transfer = field(factory=Transfer)
+    user_config_keys: tuple[str, ...] = ()
+    """Keys that users may set by ``user_endpoint_config``; tasks find what was set in FEDPROXY_USER_ENDPOINT_CONFIG, as JSON."""
     service_url: str = ""
     """Empty: the local service."""
     service_key: str = ""

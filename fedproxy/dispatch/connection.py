@@ -16,7 +16,7 @@ from fedproxy import errors
 from fedproxy.dispatch.calls import Call
 from fedproxy.dispatch.endings import settle
 from fedproxy.dispatch.future import TaskFuture
-from fedproxy.dispatch.outbox import Answers, Outbox
+from fedproxy.dispatch.outbox import BATCH_ITEMS, Answers, Outbox
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import decode, split
 from fedproxy.protocol.ids import new_uuid, task_id_text
@@ -32,11 +32,12 @@ _LENGTH = struct.Struct("<I")
 class Connection:
     """Sends calls and settles their futures. Thread-safe."""
 
-    def __init__(self, rest: RestClient, group: str | None = None, on_offline_endpoint: Callable[[str], None] | None = None) -> None:
+    def __init__(self, rest: RestClient, group: str | None = None, on_offline_endpoint: Callable[[str], None] | None = None,
+                 batch_items: int = BATCH_ITEMS) -> None:
         self.group = group or new_uuid()
         self._rest = rest
         self._on_offline = on_offline_endpoint
-        self._outbox = Outbox(rest, self.group, Answers(self._acknowledged, self._refuse))
+        self._outbox = Outbox(rest, self.group, Answers(self._acknowledged, self._refuse), batch_items)
         self._futures: dict[bytes, TaskFuture[Any]] = {}
         self._lock = threading.Condition()
         self._threads: list[threading.Thread] = []

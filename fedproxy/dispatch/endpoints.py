@@ -15,6 +15,7 @@ from fedproxy.dispatch.connection import warn_offline
 from fedproxy.dispatch.data import ClientData
 from fedproxy.dispatch.payload import Policy
 from fedproxy.errors import EndpointOfflineError, StoreError
+from fedproxy.protocol.resources import Capacity
 from fedproxy.store import Store, reachable
 from fedproxy.store.elsewhere import own_sites_only
 from fedproxy.wire.rest import RestClient
@@ -39,6 +40,8 @@ class EndpointInfo:
     """Its data server."""
     replicas: str = ""
     """The store of what is pushed to it."""
+    capacity: Capacity | None = None
+    """What it has for tasks that ask for resources; None: it does not say."""
 
 
 @define
@@ -97,7 +100,8 @@ def _read(answer: dict[str, Any]) -> EndpointInfo:
     elsewhere = own_sites_only() and profile.get("site", "") != default_site()
     stores = tuple(url for url in profile.get("stores", ()) if not elsewhere and reachable(url))
     return EndpointInfo(answer["id"], answer["name"], answer["online"], profile.get("site", ""), stores, profile.get("python", ""),
-                        profile.get("host", ""), profile.get("data_url", ""), profile.get("replicas", ""))
+                        profile.get("host", ""), profile.get("data_url", ""), profile.get("replicas", ""),
+                        Capacity(**profile["capacity"]) if "capacity" in profile else None)
 
 
 def _warn_of_python(info: EndpointInfo) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import Executor as BaseExecutor
 from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from attrs import define
+from attrs import asdict, define
 
 from fedproxy.dispatch.calls import Call, Kind
 from fedproxy.dispatch.chunks import call_chunk
@@ -26,14 +27,17 @@ from fedproxy.dispatch.explain import Explanation, explanation
 from fedproxy.dispatch.functions import SerializedFunction, serialize_function
 from fedproxy.dispatch.future import TaskFuture
 from fedproxy.dispatch.groups import note
+from fedproxy.dispatch.mpi import MPIFunction
 from fedproxy.dispatch.options import DEFAULT, Options
+from fedproxy.dispatch.outbox import BATCH_ITEMS
 from fedproxy.dispatch.payload import Packed, Policy, pack
 from fedproxy.dispatch.using import Using
 from fedproxy.dispatch.written import TaskLogs
-from fedproxy.errors import ConfigError, ServiceError, UnknownTaskError
+from fedproxy.errors import ConfigError, ResourcesError, ServiceError, UnknownTaskError
 from fedproxy.protocol.codec import encode_spec
 from fedproxy.protocol.ids import new_task_id, parse_task_id, spec_hash
 from fedproxy.protocol.messages import Item, Spec
+from fedproxy.protocol.resources import NOTHING, Resources, shortage
 from fedproxy.store.elsewhere import ANY_STORE
 from fedproxy.transfer.uploads import uploads_of
 
@@ -63,6 +67,7 @@ class Executor(BaseExecutor):
         client: which service; by default the local one or that of the environment.
         task_group_id: the group that the tasks belong to; by default a new one. `reload_tasks` gets the futures of a group back.
         label: shown with warnings.
+        batch_size: most tasks in one request. Requests are made as large as what waits; a lone task is sent at once.
         options: see `Options`; single ones can be given as keywords: ``Executor(endpoint, retries_on_loss=1)``.
 
     Raises:
@@ -71,8 +76,11 @@ class Executor(BaseExecutor):
     """
 
     def __init__(self, endpoint_id: str | None = None, *, client: Client | None = None, task_group_id: str | None = None, label: str = "",
-                 options: Options = DEFAULT, **single: Any) -> None:
+                 batch_size: int = BATCH_ITEMS, options: Options = DEFAULT, **single: Any) -> None:
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or not 0 < batch_size <= BATCH_ITEMS:
+            raise ConfigError(f"batch_size is a number from 1 to {BATCH_ITEMS:,}, not {batch_size!r}")
         self.options = options.but(**single)
+        self.batch_size = batch_size
         self.endpoint_id = endpoint_id
         self.label = label
         self._own_client = client is None
@@ -134,6 +142,8 @@ class Executor(BaseExecutor):
             raise RuntimeError("cannot schedule new futures after shutdown")
         if self._pid != os.getpid():
             self._after_fork()
+        if isinstance(fn, MPIFunction):
+            options = fn.options(options)
         target = self._target(options)
         memo = call_key(fn, args, kwargs, options.container) or b"" if options.memoizes(fn) else b""
         packed = pack(args, kwargs, target.policy)
@@ -220,7 +230,7 @@ class Executor(BaseExecutor):
     # ------------------------------------------------------------ inside
 
     def _connect(self, group: str | None) -> Connection:
-        connection = Connection(self.client.rest, group, self.client.endpoints.offline)
+        connection = Connection(self.client.rest, group, self.client.endpoints.offline, self.batch_size)
         note(self.client, connection.group)
         return connection
 
@@ -243,16 +253,37 @@ class Executor(BaseExecutor):
         key = (function.hash, target.info.id, target.info.stores, options.spec_part, memoize)
         kind = self._kinds.get(key)
         if kind is None:
+            _check_resources(function.name, options.resource_specification, target.info)
             spec = Spec(
                 function.hash, target.info.id, function.name, options.retries, options.retries_on_loss, options.walltime_s, target.result_stores,
                 options.threshold_bytes, self.client.payload_limit_bytes, options.on_offline, f"{sys.version_info.major}.{sys.version_info.minor}",
                 container=options.container, retry_on=tuple(f"{each.__module__}.{each.__qualname__}" for each in options.retry_on),
-                retry_backoff_s=options.retry_backoff_s, retry_backoff_most_s=options.retry_backoff_most_s, memoize=memoize)
+                retry_backoff_s=options.retry_backoff_s, retry_backoff_most_s=options.retry_backoff_most_s, memoize=memoize,
+                resources=options.resource_specification, user_config=options.user_endpoint_config)
             encoded = encode_spec(spec)
             if len(self._kinds) >= _KINDS:
                 self._kinds.clear()
             kind = self._kinds[key] = Kind(spec_hash(encoded), encoded, function, self._endpoint(), target.info.id)
         return kind
+
+    @property
+    def resource_specification(self) -> dict[str, Any]:
+        """What is kept for each task; may be changed between submits. See `Options.resource_specification`."""
+        return {name: value for name, value in asdict(self.options.resource_specification).items() if value}
+
+    @resource_specification.setter
+    def resource_specification(self, specification: Mapping[str, object] | None) -> None:
+        self.options = self.options.but(resource_specification=specification)
+
+    @property
+    def user_endpoint_config(self) -> dict[str, Any]:
+        """Settings of the endpoint for the calls; may be changed between submits. See `Options.user_endpoint_config`."""
+        found: dict[str, Any] = json.loads(self.options.user_endpoint_config or "{}")
+        return found
+
+    @user_endpoint_config.setter
+    def user_endpoint_config(self, config: Mapping[str, object] | None) -> None:
+        self.options = self.options.but(user_endpoint_config=config)
 
     def _after_fork(self) -> None:
         """A fork has this object but not its threads: it goes on with connections and a group of its own."""
@@ -302,6 +333,12 @@ class Executor(BaseExecutor):
                 return
             if not future.done():
                 time.sleep(0.02)
+
+
+def _check_resources(function: str, wanted: Resources, info: EndpointInfo) -> None:
+    lacks = shortage(wanted, info.capacity) if info.capacity is not None and wanted != NOTHING else ""
+    if lacks:
+        raise ResourcesError(f"{function} cannot run at endpoint {info.name!r}: {lacks}", hint="ask for less, or choose another endpoint")
 
 
 def _let_go(packed: Packed, _future: object) -> None:

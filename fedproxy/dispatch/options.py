@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from attrs import Factory, evolve, field, fields, frozen
 
 from fedproxy.errors import ConfigError
+from fedproxy.protocol.resources import NOTHING, Resources, resources
 
 F = TypeVar("F", bound=Callable[..., Any])
 Deadline = timedelta | float | datetime | None
@@ -68,7 +70,18 @@ def _exceptions(value: Any) -> tuple[type[BaseException], ...]:
 
 def _spec_part(options: Options) -> tuple[object, ...]:
     return (options.retries, options.retries_on_loss, options.retry_on, options.retry_backoff_s, options.retry_backoff_most_s, options.walltime_s,
-            options.threshold_bytes, options.on_offline, options.container)
+            options.threshold_bytes, options.on_offline, options.container, options.resource_specification, options.user_endpoint_config)
+
+
+def _as_json(value: Mapping[str, object] | str | None) -> str:
+    if isinstance(value, str):
+        return value
+    if value is not None and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
+        raise ConfigError(f"user_endpoint_config is a mapping of names to values, not {value!r}")
+    try:
+        return json.dumps(dict(value), sort_keys=True, allow_nan=False) if value else ""
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(f"user_endpoint_config: {exc}", hint="values are texts, numbers, lists and mappings of them") from exc
 
 
 @frozen
@@ -98,6 +111,11 @@ class Options:
     """Take the value of an earlier successful call with the same function and arguments; ``refresh``: run anyway, and remember the new value."""
     container: str = field(default="", validator=lambda _, a, v: _text(a.name, v))
     """The image in which the endpoint runs them; empty: none."""
+    resource_specification: Resources = field(default=NOTHING, converter=resources)
+    """What is kept for each task: ``cores``, ``memory_mb``, ``gpus``; of MPI applications ``num_nodes``, ``ranks_per_node``, ``num_ranks``,
+    ``launcher_options``."""
+    user_endpoint_config: str = field(default="", converter=_as_json)
+    """Settings of the endpoint for these calls (a mapping; kept as JSON): tasks with settings that it does not allow end FAILED."""
     spec_part: tuple[object, ...] = field(init=False, eq=False, repr=False, default=Factory(_spec_part, takes_self=True))
     """What calls of a kind share."""
 

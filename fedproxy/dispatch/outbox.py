@@ -24,7 +24,7 @@ from fedproxy.wire.rest import RestClient
 
 log = logging.getLogger(__name__)
 
-_BATCH_ITEMS = 2_000
+BATCH_ITEMS = 2_000
 _BATCH_BYTES = 8 * 1024 * 1024
 _UNSENT_BYTES = 128 * 1024 * 1024
 _UNSENT_ITEMS = 50_000
@@ -57,8 +57,8 @@ class Answers:
 class Outbox:
     """What waits to be sent to one task group. Thread-safe."""
 
-    def __init__(self, rest: RestClient, group: str, answers: Answers) -> None:
-        self._group, self._answers = group, answers
+    def __init__(self, rest: RestClient, group: str, answers: Answers, batch_items: int = BATCH_ITEMS) -> None:
+        self._group, self._answers, self._batch_items = group, answers, batch_items
         self._queue: queue.SimpleQueue[Call | object | None] = queue.SimpleQueue()
         self._line = rest.line("/v1/tasks")
         self._state = _Line.IDLE
@@ -150,7 +150,7 @@ class Outbox:
             if isinstance(entry, Call):
                 batch.append(entry)
                 size += entry.item.size
-            if len(batch) >= _BATCH_ITEMS or size >= _BATCH_BYTES:
+            if len(batch) >= self._batch_items or size >= _BATCH_BYTES:
                 return batch, True
             try:
                 entry = self._queue.get_nowait()

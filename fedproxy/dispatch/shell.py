@@ -48,7 +48,10 @@ class ShellFunction:
 
     def __call__(self, **values: Any) -> ShellResult:
         """Run the command here."""
-        command = self.cmd.format(**values)
+        return self.run(self.cmd.format(**values))
+
+    def run(self, command: str) -> ShellResult:
+        """Run a command line here, under this function's walltime."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             process = subprocess.Popen(command, shell=True, stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S602
             try:

@@ -35,6 +35,7 @@ from fedproxy.endpoint.holdings import Holdings
 from fedproxy.endpoint.identity import Identity, only_agent, register
 from fedproxy.endpoint.journal import Held, Journal
 from fedproxy.endpoint.reporting import Reporter
+from fedproxy.endpoint.settings import settings_refusal
 from fedproxy.endpoint.staging import Staging
 from fedproxy.endpoint.telling import Telling
 from fedproxy.protocol import messages as m
@@ -281,9 +282,7 @@ class Agent:
         if len(ready) < len(tasks):
             self._asleep += [entry for entry in tasks if not self._catalog.ready(entry.task.spec)]
             self._ask_for_missing()
-        if self._allowed.hashes is not None:
-            ready = [entry for entry in ready if self._permitted(entry)]
-        self._submit(self._staging.sift(ready))
+        self._submit(self._staging.sift([entry for entry in ready if not self._refuses(entry)]))
 
     def _submit(self, ready: list[Held]) -> None:
         now = time.time()
@@ -295,13 +294,17 @@ class Agent:
         body = bytes(serialize_exception(error))
         self._ended(m.Outcome(entry.task.id, entry.task.attempt, int(TaskState.FAILED), len(body), started=False, reason=str(error)[:300]), body)
 
-    def _permitted(self, entry: Held) -> bool:
+    def _refuses(self, entry: Held) -> bool:
+        """Whether this endpoint does not run such a task: its function or its settings are not allowed. It has ended then."""
         spec = self._catalog.spec(entry.task.spec)
-        if self._allowed.permits(spec.function):
-            return True
-        body = b"".join(serialize_exception(refusal(spec.name, spec.function)).parts)
-        self._ended(m.Outcome(entry.task.id, entry.task.attempt, int(TaskState.FAILED), len(body), again=False), body)
-        return False
+        error: errors.FedproxyError | None = settings_refusal(spec, self._config.user_config_keys)
+        if self._allowed.hashes is not None and not self._allowed.permits(spec.function):
+            error = refusal(spec.name, spec.function)
+        if error is None:
+            return False
+        body = bytes(serialize_exception(error))
+        self._ended(m.Outcome(entry.task.id, entry.task.attempt, int(TaskState.FAILED), len(body), started=False, again=False, reason=str(error)), body)
+        return True
 
     def _wake(self) -> None:
         tasks, self._asleep = self._asleep, []

@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
-from attrs import frozen
+from attrs import asdict, frozen
 
-from fedproxy.config.endpoint import EndpointConfig
+from fedproxy.config.endpoint import EndpointConfig, LocalEngine
 from fedproxy.config.home import host_id, private_dir, write_private
 from fedproxy.config.locate import ServiceAddress, locate_service
 from fedproxy.endpoint.attached import Attached
@@ -24,6 +24,7 @@ from fedproxy.errors import AuthenticationError, EndpointInUseError, ServiceUnav
 from fedproxy.protocol.codec import UNDERSTOOD
 from fedproxy.protocol.messages import Welcome
 from fedproxy.protocol.proof import Session, is_proved
+from fedproxy.protocol.resources import Capacity
 from fedproxy.protocol.tickets import Gate
 from fedproxy.wire.curve import KeyPair, load_or_create_keys
 from fedproxy.wire.rest import RestClient
@@ -100,7 +101,14 @@ def profile_of(config: EndpointConfig, redis_url: str = "", data: Mapping[str, o
     return {
         **({"redis": redis_url} if redis_url else {}),
         "site": config.site, "host": host_id(), "stores": list(config.store_urls()), "display_name": config.display_name,
-        "python": sys.version.split()[0], "engine": config.engine.type, "workers": config.engine.max_workers, **data}
+        "python": sys.version.split()[0], "engine": config.engine.type, "workers": config.engine.max_workers,
+        **({"capacity": asdict(capacity_of(config.engine))} if isinstance(config.engine, LocalEngine) else {}),
+        "user_config_keys": list(config.user_config_keys), **data}
+
+
+def capacity_of(engine: LocalEngine) -> Capacity:
+    """What this machine has for tasks that ask for something."""
+    return Capacity(engine.cores, engine.memory_mb, len(engine.available_accelerators))
 
 
 def register(config: EndpointConfig, directory: Path, attached: Attached, data: Mapping[str, object]) -> Identity:

@@ -26,6 +26,7 @@ from fedproxy.protocol import messages as m
 from fedproxy.protocol.carried import carry, collecting, frame_of
 from fedproxy.protocol.codec import Buffer, decode, decode_spec, encode, split
 from fedproxy.protocol.ids import function_hash, task_id_text
+from fedproxy.protocol.resources import NOTHING
 from fedproxy.protocol.retry import worth_another_run
 from fedproxy.protocol.states import TaskState
 from fedproxy.serialize import Frame, deserialize, serialize, serialize_exception
@@ -93,7 +94,7 @@ class Worker:
             os.environ["FEDPROXY_TASK_UUID"] = task_id_text(task.id)
             self._called = time.time()
             try:
-                value = function(*args, **kwargs)
+                value = function(*args, **kwargs) if spec.resources == NOTHING and not spec.user_config else _within(spec, task, function, args, kwargs)
             finally:
                 self._returned = time.time()
             parts = self._result(value, spec)
@@ -130,6 +131,13 @@ class Worker:
                 f"{spec.name} returned {frame.nbytes:,} bytes, over the limit of {spec.payload_limit_bytes:,}, and no store is shared with the client",
                 hint="give the endpoint a store that the client can reach")
         return frame
+
+
+def _within(spec: m.Spec, task: m.Task, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    from fedproxy.endpoint.surroundings import surroundings
+
+    with surroundings(spec, task):
+        return function(*args, **kwargs)
 
 
 def _moved() -> tuple[int, int]:

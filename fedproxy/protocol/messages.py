@@ -8,6 +8,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from fedproxy.protocol.report import Report
+from fedproxy.protocol.resources import NOTHING, Resources
 
 # ---------------------------------------------------------------- what is to be done
 
@@ -39,6 +40,9 @@ class Spec:
     """The worker says of each result whether it leads to objects in stores."""
     container: str = ""
     """The image that it runs in; empty: none."""
+    resources: Resources = NOTHING
+    user_config: str = ""
+    """The user's settings of the endpoint for such calls, as JSON with sorted keys; empty: none."""
 
 
 @frozen
@@ -213,6 +217,8 @@ class Task:
     priority: int = 0
     recall: bytes = b""
     """One of ``upstream`` whose result is this task's, too, if the objects that it leads to are still in their stores."""
+    accelerators: tuple[str, ...] = ()
+    """Agent → worker: those that are the task's alone."""
 
 
 @frozen

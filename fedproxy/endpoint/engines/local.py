@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,11 +23,15 @@ from fedproxy.endpoint.engines.base import Callbacks, Catalog, Job, Load
 from fedproxy.endpoint.engines.launch import Starter
 from fedproxy.endpoint.engines.pool import Acts, Pool
 from fedproxy.endpoint.engines.process import Doom, WorkerProcess
+from fedproxy.endpoint.engines.shares import Shares
 from fedproxy.endpoint.engines.waiting import Waiting
-from fedproxy.errors import ContainerError
+from fedproxy.endpoint.surroundings import LAUNCHER
+from fedproxy.errors import ContainerError, EndpointError, ResourcesError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, decode, encode, split
 from fedproxy.protocol.flow import Ahead, smoothed
+from fedproxy.protocol.ranked import Ranked
+from fedproxy.protocol.resources import NOTHING, Capacity, launch_prefix, shortage
 from fedproxy.protocol.states import TaskState
 from fedproxy.serialize import serialize_exception
 
@@ -54,6 +59,9 @@ class LocalEngine:
         self._prefetch = containers.prefetch
         self._pool = Pool(containers, directory.name, directory, Acts(self._spawn, self._release, self._refuse, self._fill_soon))
         self._pool_timer: asyncio.TimerHandle | None = None
+        self._shares = Shares(Capacity(config.cores, config.memory_mb, len(config.available_accelerators)), config.available_accelerators)
+        launch_prefix(config.mpi_launcher, NOTHING)
+        os.environ[LAUNCHER] = config.mpi_launcher  # its workers inherit it
         self._run_s: dict[bytes, float] = {}
         self._numbers = 0
         self._failed_starts = 0
@@ -84,6 +92,8 @@ class LocalEngine:
 
     def reprioritize(self, priorities: Mapping[bytes, int]) -> None:
         """Put waiting jobs behind those of their new priorities."""
+        self._unblock(self._shares.unblock())
+        self._fill_soon()
         for job in self._waiting.take_out(lambda job, priority: priorities.get(job.task.id, priority) != priority):
             priority = priorities[job.task.id]
             self._waiting.push(evolve(job, task=evolve(job.task, priority=priority)), priority)
@@ -92,6 +102,12 @@ class LocalEngine:
         """End a waiting job, or kill the worker that runs it; jobs behind it on that worker are given to another."""
         for job in self._waiting.take_out(lambda job, _priority: job.task.id == task_id):
             self._end(job, TaskState.CANCELLED, "cancelled before it started", started=False)
+            return
+        for job in [job for job in self._shares.blocked if job.task.id == task_id]:
+            self._shares.blocked.remove(job)
+            self._end(job, TaskState.CANCELLED, "cancelled before it started", started=False)
+            self._unblock(self._shares.unblock())
+            self._fill_soon()
             return
         for worker in self._workers:
             if any(job.task.id == task_id for job in worker.jobs):
@@ -109,6 +125,9 @@ class LocalEngine:
         for position, job in enumerate(self._waiting):
             if job.task.id == task_id:
                 return m.Place(task_id, "waiting", position)
+        for position, job in enumerate(self._shares.blocked):
+            if job.task.id == task_id:
+                return m.Place(task_id, "blocked", position)
         for worker in self._workers:
             for position, job in enumerate(worker.jobs):
                 if job.task.id == task_id:
@@ -119,7 +138,7 @@ class LocalEngine:
     def load(self) -> Load:
         """Counts of workers and waiting jobs."""
         ready = [worker for worker in self._workers if worker.ready]
-        return Load(len(ready), sum(not worker.jobs for worker in ready), len(self._waiting))
+        return Load(len(ready), sum(not worker.jobs for worker in ready), len(self._waiting) + len(self._shares.blocked))
 
     def details(self) -> Mapping[str, object]:
         """Each worker: process id, whether it has announced itself, how many jobs it holds."""
@@ -132,7 +151,7 @@ class LocalEngine:
         for timer in (self._scaling_timer, self._pool_timer):
             if timer is not None:
                 timer.cancel()
-        for job in self._waiting.take_all():
+        for job in (*self._shares.unblock(), *self._waiting.take_all()):
             self._end(job, TaskState.LOST, "the endpoint was stopped before it started", started=False)
         for worker in list(self._workers):
             worker.kill()
@@ -182,10 +201,8 @@ class LocalEngine:
 
     def _refuse(self, kind: str, error: ContainerError) -> None:
         """None of the jobs that want this container can run."""
-        body = bytes(serialize_exception(error))
         for job in self._waiting.take_all(kind):
-            times = (job.received, 0.0, 0.0, time.time())
-            self._callbacks.ended(m.Outcome(job.task.id, job.task.attempt, int(TaskState.FAILED), len(body), times, started=False), body)
+            self._fail(job, error)
 
     # ------------------------------------------------------------ workers
 
@@ -213,6 +230,7 @@ class LocalEngine:
 
     def _answered(self, worker: WorkerProcess, outcome: m.Outcome, body: bytes) -> None:
         job = worker.jobs.popleft()
+        self._give_back(job)
         worker.busy_since = time.monotonic()
         if not worker.jobs:
             worker.idle_since = worker.busy_since
@@ -236,6 +254,8 @@ class LocalEngine:
             worker.removal.add_done_callback(self._removals.discard)
         jobs = list(worker.jobs)
         worker.jobs.clear()
+        for job in jobs:
+            self._give_back(job)
         reason = worker.epitaph()
         if not self._stopping and not worker.released:
             log.warning("%s", reason)
@@ -309,10 +329,15 @@ class LocalEngine:
         while queue:
             job = queue.peek()
             spec = self._catalog.spec(job.task.spec)
-            depth = 1 if alone or spec.walltime_s else self._ahead.depth(self._run_s.get(spec.function))
+            asks = spec.resources != NOTHING
+            if asks and self._wait_for_room(queue, job, spec):
+                continue
+            depth = 1 if alone or asks or spec.walltime_s else self._ahead.depth(self._run_s.get(spec.function))
             worker = self._pick(kind, depth, batches)
             if worker is None:
                 break
+            if asks:
+                job = evolve(job, task=evolve(job.task, accelerators=self._shares.take(job.task.id, spec.resources) or ()))
             if spec.walltime_s:
                 self._loop.call_later(spec.walltime_s, self._time_is_up, worker, job.task.id, spec.walltime_s)
             queue.pop()
@@ -322,6 +347,34 @@ class LocalEngine:
             worker.jobs.append(job)
             self._pool.given(worker)
             batches.setdefault(worker, []).append(job)
+
+    def _wait_for_room(self, queue: Ranked[Job], job: Job, spec: m.Spec) -> bool:
+        """Take a job out of the queue if what it asks for is not free now, or never will be."""
+        lacks = shortage(spec.resources, self._shares.capacity)
+        if lacks:
+            queue.pop()
+            self._fail(job, ResourcesError(f"{spec.name} cannot run at this endpoint: {lacks}", hint="ask for less, or choose another endpoint"))
+            return True
+        if self._shares.has_room(spec.resources):
+            return False
+        queue.pop()
+        self._shares.blocked.append(job)
+        return True
+
+    def _give_back(self, job: Job) -> None:
+        """What a job took is free again: those that waited for it are first in their queues."""
+        self._unblock(self._shares.give_back(job.task.id))
+
+    def _unblock(self, jobs: list[Job]) -> None:
+        for job in reversed(jobs):
+            self._waiting.push_front(job, job.task.priority)
+
+    def _fail(self, job: Job, error: EndpointError) -> None:
+        """End a job that cannot run here, with an exception of ours."""
+        body = bytes(serialize_exception(error))
+        times = (job.received, 0.0, 0.0, time.time())
+        self._callbacks.ended(m.Outcome(
+            job.task.id, job.task.attempt, int(TaskState.FAILED), len(body), times, started=False, again=False, reason=str(error)), body)
 
     def _time_is_up(self, worker: WorkerProcess, task_id: bytes, walltime_s: float) -> None:
         if worker.jobs and worker.jobs[0].task.id == task_id:
