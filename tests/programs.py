@@ -29,7 +29,7 @@ import logging, sys
 logging.basicConfig(level=logging.INFO)
 from fedproxy.config.endpoint import EndpointConfig, LocalEngine
 from fedproxy.endpoint.agent import run
-run(EndpointConfig(sys.argv[1], site=sys.argv[3], engine=LocalEngine(max_workers=int(sys.argv[2]))))
+run(EndpointConfig(sys.argv[1], site=sys.argv[3], engine=LocalEngine(max_workers=int(sys.argv[2]), **eval(sys.argv[4])), **eval(sys.argv[5])))
 """
 _CONFIGURED = """
 import logging, sys
@@ -99,9 +99,9 @@ class Programs:
 
         wait_for(announced, "the service")
 
-    def start_endpoint(self, name: str = "local", workers: int = 2, *, wait: bool = True) -> None:
+    def start_endpoint(self, name: str = "local", workers: int = 2, *, wait: bool = True, engine: dict[str, object] | None = None, **config: object) -> None:
         self.sites.add(self.site(name))
-        process = self._start(name, _AGENT, name, str(workers), self.site(name))
+        process = self._start(name, _AGENT, name, str(workers), self.site(name), repr(engine or {}), repr(config))
         if wait:
             ready = self.home / "endpoints" / name / "agent.json"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import tempfile
@@ -11,6 +12,9 @@ from typing import Any
 
 from attrs import frozen
 
+from fedproxy.config.marked import kill_marked
+
+_MARK = "FEDPROXY_SHELL"
 TIMED_OUT = 124
 """The return code of a command that was stopped at its walltime, as of ``timeout(1)``."""
 
@@ -52,12 +56,15 @@ class ShellFunction:
 
     def run(self, command: str) -> ShellResult:
         """Run a command line here, under this function's walltime."""
+        mark = secrets.token_hex(16)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            process = subprocess.Popen(command, shell=True, stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S602
+            process = subprocess.Popen(command, shell=True, stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True,  # noqa: S602
+                                       env={**os.environ, _MARK: mark})
             try:
                 code = process.wait(self.walltime)
             except subprocess.TimeoutExpired:
                 code = TIMED_OUT
+                kill_marked(_MARK, mark)
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)

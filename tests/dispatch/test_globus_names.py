@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +67,14 @@ def test_walltime_kills_a_shell_command_and_what_it_started(executor: Executor) 
     assert (result.returncode, result.stdout) == (124, "begun\n")
     with pytest.raises(ValueError, match="walltime"):
         fedproxy.ShellFunction("true", walltime=0)
+
+
+def test_a_cancelled_shell_command_leaves_nothing_behind(executor: Executor, tmp_path: Path) -> None:
+    command = "echo $$ > {folder}/$$; (setsid sh -c 'echo $$ > {folder}/$$; exec sleep 600' &); sleep 600"
+    future = executor.submit(fedproxy.ShellFunction(command), folder=str(tmp_path))
+    wait_for(lambda: len(list(tmp_path.iterdir())) == 2, "both processes")
+    assert future.cancel()
+    wait_for(lambda: not [p for p in tmp_path.iterdir() if os.path.exists(f"/proc/{p.name}/exe")], "them to be gone")
 
 
 def test_the_endpoint_may_change_between_submits(executor: Executor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+MARK = "FEDPROXY_WORKER"
 BUFFER_BYTES = 1 << 20
 
 
@@ -24,6 +26,8 @@ class Started:
     listening: bool = False
     remove: tuple[str, ...] = ()
     """Command line that ends the worker for certain when killing the process is not enough."""
+    mark: str = ""
+    """In the environment of the worker and of all that it starts, as `MARK`."""
 
 
 class Starter(Protocol):
@@ -45,12 +49,12 @@ class Bare:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             widen(end)
-        descriptor = theirs.fileno()
+        descriptor, mark = theirs.fileno(), secrets.token_hex(16)
         process = subprocess.Popen(
             [sys.executable, "-m", "fedproxy.endpoint.worker", str(descriptor), str(os.getpid())], pass_fds=(descriptor,),
-            stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
+            stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True, env={**os.environ, MARK: mark})
         theirs.close()
-        return Started(process, ours)
+        return Started(process, ours, mark=mark)
 
 
 def widen(end: socket.socket) -> None:

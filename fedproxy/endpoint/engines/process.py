@@ -15,8 +15,9 @@ from pathlib import Path
 
 from attrs import frozen
 
+from fedproxy.config.marked import kill_marked
 from fedproxy.endpoint.engines.base import Job
-from fedproxy.endpoint.engines.launch import Bare, Starter
+from fedproxy.endpoint.engines.launch import MARK, Bare, Starter
 from fedproxy.endpoint.engines.written import Written
 from fedproxy.endpoint.pipe import AgentPipe
 from fedproxy.protocol.codec import Buffer
@@ -105,6 +106,8 @@ class WorkerProcess:
         self._watch = -1
         self._process.wait()
         self.kill()  # what the worker itself had started
+        if self._started.mark and self.jobs:  # its task may have started what left its session
+            self._loop.run_in_executor(None, kill_marked, MARK, self._started.mark)
         if self._pipe is not None:
             self._pipe.drain_and_close()
         else:
