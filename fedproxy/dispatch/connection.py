@@ -7,9 +7,10 @@ import struct
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from fedproxy import errors
@@ -17,8 +18,10 @@ from fedproxy.dispatch.calls import Call
 from fedproxy.dispatch.endings import settle
 from fedproxy.dispatch.future import TaskFuture
 from fedproxy.dispatch.outbox import BATCH_ITEMS, Answers, Outbox
+from fedproxy.dispatch.turns import Turns
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import decode, split
+from fedproxy.protocol.framing import Splitter
 from fedproxy.protocol.ids import new_uuid, task_id_text
 from fedproxy.wire.rest import RestClient
 
@@ -46,6 +49,8 @@ class Connection:
         """Calls whose data is on its way."""
         self._watched_for_idle = False
         self._cursor = 0
+        self._turns = Turns(self._take_piece, self._enough, _SILENCE_S)
+        self._splitter = Splitter(_LENGTH)
 
     # ------------------------------------------------------------ for callers
 
@@ -59,6 +64,7 @@ class Connection:
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._futures[call.item.id] = call.future
+            call.future.turns = self._turns
             if not self._threads:
                 self._start()
         if uploads:
@@ -92,6 +98,7 @@ class Connection:
         """Settle ``future`` when the task of that id, which is already in this group, ends."""
         with self._lock:
             self._futures[task_id] = future
+            future.turns = self._turns
             self._cursor = 0
             if not self._threads:
                 self._start()
@@ -126,7 +133,10 @@ class Connection:
             self._end_stream()
 
     def _end_stream(self) -> None:
-        """Ask the service to end the result stream, so that its thread need not wait for the next sign of life."""
+        """See to it that the receiving thread need not wait for the next sign of life."""
+        self._turns.poke()
+        if self._turns.shared:
+            return
         with suppress(errors.ServiceError):
             self._rest.json("POST", f"/v1/groups/{self.group}/close", timeout_s=2.0)
 
@@ -207,18 +217,19 @@ class Connection:
         try:
             self._receive_forever()
         finally:
+            self._turns.close()
             self._rest.release()
 
     def _receive_forever(self) -> None:
         delay = _RETRY_FROM_S
-        while not (self._closed and not self._futures):
+        while not self._enough():
             try:
-                for message in _messages(self._rest.stream(f"/v1/groups/{self.group}/results?after={self._cursor}", silence_s=_SILENCE_S)):
-                    delay = _RETRY_FROM_S
-                    self._take(message)
-                    if self._closed and not self._futures:
-                        return
-            except errors.ServiceUnavailableError as exc:
+                stream = self._rest.stream(f"/v1/groups/{self.group}/results?after={self._cursor}", silence_s=_SILENCE_S)
+                self._splitter = Splitter(_LENGTH)
+                delay = _RETRY_FROM_S
+                self._turns.receive(stream)
+                return
+            except (OSError, errors.ServiceUnavailableError) as exc:
                 log.debug("the result stream broke: %s", exc)
             except errors.FedproxyError as exc:
                 self._fail_all(exc)
@@ -230,6 +241,14 @@ class Connection:
             time.sleep(delay)
             delay = min(delay * 2, _RETRY_MOST_S)
 
+    def _enough(self) -> bool:
+        """Whether nothing more is expected."""
+        return self._closed and not self._futures
+
+    def _take_piece(self, piece: memoryview) -> None:
+        for message in self._splitter.feed(piece):
+            self._take(message)
+
     def _take(self, data: memoryview) -> None:
         message, body = decode(data)
         if not isinstance(message, m.Finished):
@@ -238,13 +257,21 @@ class Connection:
             future = self._futures.get(done.id)
             if future is not None:
                 settle(future, done, bytearray(part))  # memory of its own: aligned, writable, and not the whole batch's
-                self._forget(done.id)
+                if future.has_callbacks:  # they have not run yet
+                    self._turns.defer(partial(self._settled, done.id))
+                else:
+                    self._forget(done.id)
         self._cursor = max(self._cursor, message.cursor)
+        self._tell_idle()
+
+    def _settled(self, task_id: bytes) -> None:
+        self._forget(task_id)
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
         if self._watched_for_idle and not self._futures:
             with self._lock:
                 self._lock.notify_all()
-        if self._closed and message.items and not self._futures:
-            self._end_stream()
 
     def _fail_all(self, exc: Exception) -> None:
         for task_id in list(self._futures):
@@ -260,22 +287,3 @@ def warn_offline(name: str) -> None:
     warnings.warn(errors.EndpointOfflineWarning(
         f"endpoint {name!r} is offline: the task waits in the queue until it is started (`fedproxy endpoint start {name}`); on_offline='fail' raises instead"),
         stacklevel=2)
-
-
-def _messages(chunks: Iterator[bytes]) -> Iterator[memoryview]:
-    """Cut the stream at the lengths in it."""
-    buffer = bytearray()
-    for chunk in chunks:
-        data: bytes | bytearray = chunk
-        if buffer:
-            buffer += chunk
-            if len(buffer) < 4 or len(buffer) < 4 + _LENGTH.unpack_from(buffer)[0]:
-                continue
-            data, buffer = buffer, bytearray()
-        view = memoryview(data)
-        at = 0
-        while at + 4 <= len(view) and at + 4 + _LENGTH.unpack_from(view, at)[0] <= len(view):
-            end = at + 4 + _LENGTH.unpack_from(view, at)[0]
-            yield view[at + 4:end]
-            at = end
-        buffer += view[at:]

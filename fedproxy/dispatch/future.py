@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from fedproxy.dispatch.explain import Explanation
+from fedproxy.dispatch.turns import Turns
 from fedproxy.dispatch.written import TaskLogs
 from fedproxy.protocol.ids import task_id_text
 from fedproxy.protocol.messages import Done
@@ -40,6 +41,8 @@ class TaskFuture(Future[T]):
         """A large result leaves its store with its last holder here. False for futures of tasks that another process submitted."""
         self.memo = b""
         """The name of the call by its content, where its value is remembered."""
+        self.turns: Turns | None = None
+        """Who reads for it, from when it was sent."""
         self.done_info: Done | None = None
         self._resolved_at = 0.0
 
@@ -98,6 +101,33 @@ class TaskFuture(Future[T]):
     def reprioritize(self, priority: int) -> bool:
         """Give the task another priority while it waits, at the service or at its endpoint. False if it has ended already."""
         return not self.done() and bool(self._ask(self, f"priority {priority}"))
+
+    def result(self, timeout: float | None = None) -> T:
+        """As `concurrent.futures.Future.result`."""
+        return super().result(self._waited(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As `concurrent.futures.Future.exception`."""
+        return super().exception(self._waited(timeout))
+
+    def _waited(self, timeout: float | None) -> float | None:
+        """Wait, reading the result stream if nobody else does; what is left to wait then."""
+        if self.turns is None or self.done():
+            return timeout
+        self.turns.wait(self, timeout)
+        return 0.0 if timeout is not None else None
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether somebody wants to be called."""
+        return bool(self._done_callbacks)  # type: ignore[attr-defined]  # private, and the same in every Python since 3.2
+
+    def _invoke_callbacks(self) -> None:
+        """In the receiving thread: a thread that only waits for its own result must not run what others want to be done."""
+        if self.turns is not None and self.has_callbacks and self.turns.reading():
+            self.turns.defer(super()._invoke_callbacks)  # type: ignore[misc]
+        else:
+            super()._invoke_callbacks()  # type: ignore[misc]
 
     def __await__(self) -> Generator[Any, None, T]:
         """``await future`` in any asyncio loop."""

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from fedproxy.protocol.codec import Buffer
+from fedproxy.protocol.framing import Splitter
 
 _LENGTH = struct.Struct("<Q")
 _READ = 256 * 1024
@@ -20,37 +21,13 @@ def framed(parts: Sequence[Buffer]) -> bytes:
     return b"".join((_LENGTH.pack(sum(map(len, parts))), *parts))
 
 
-class Splitter:
-    """Cuts a byte stream into frames. A frame in one piece is passed on without a copy of its own."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes | bytearray) -> Iterator[memoryview]:
-        """All frames that ``data`` completes."""
-        if self._buffer:
-            self._buffer += data
-            if len(self._buffer) < _LENGTH.size or len(self._buffer) < _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]:
-                return
-            data, self._buffer = self._buffer, bytearray()
-        view = memoryview(data)
-        at = 0
-        while at + _LENGTH.size <= len(view):
-            end = at + _LENGTH.size + _LENGTH.unpack_from(view, at)[0]
-            if end > len(view):
-                break
-            yield view[at + _LENGTH.size:end]
-            at = end
-        self._buffer += view[at:]
-
-
 class AgentPipe:
     """The agent's end, on the loop. Never blocks: what the socket does not take waits here."""
 
     def __init__(self, end: socket.socket, on_frame: Callable[[memoryview], None]) -> None:
         self._socket, self._on_frame = end, on_frame
         end.setblocking(False)
-        self._splitter = Splitter()
+        self._splitter = Splitter(_LENGTH)
         self._out: deque[memoryview] = deque()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(end, self._readable)
@@ -123,7 +100,7 @@ class WorkerPipe:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._splitter = Splitter()
+        self._splitter = Splitter(_LENGTH)
 
     def frames(self) -> Iterator[memoryview]:
         """Frames until the agent is gone."""

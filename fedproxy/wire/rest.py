@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -15,7 +15,9 @@ from urllib3.exceptions import HTTPError
 
 from fedproxy import errors
 from fedproxy.protocol.codec import Buffer
-from fedproxy.wire.fast_post import FastPost, usable
+from fedproxy.wire.fast_post import FastPost
+from fedproxy.wire.fast_stream import FastStream
+from fedproxy.wire.plain_http import usable
 
 _BY_STATUS: dict[int, type[errors.ServiceError]] = {
     401: errors.AuthenticationError, 403: errors.AuthenticationError, 404: errors.NotFoundError, 409: errors.ConflictError,
@@ -70,16 +72,17 @@ class RestClient:
                 self._open.add(fast)
         return Line(self, path, fast, self._timeout_s)
 
-    def stream(self, path: str, *, silence_s: float) -> Iterator[bytes]:
-        """The answer's body as it arrives; ends when the service closes it. ``silence_s`` without a byte is an error. Raises as `json`."""
-        session = self._session()
+    def stream(self, path: str, *, silence_s: float) -> Stream:
+        """An answer that goes on. ``silence_s`` without a byte is an error. Raises as `json`."""
+        if not usable(self.url):
+            return _ProxiedStream(self, self._session(), path, silence_s)
         try:
-            response = session.get(self.url + path, stream=True, timeout=(10.0, silence_s))
-            self._checked(response)
-            with response:
-                yield from response.raw.read_chunked()
-        except (requests.RequestException, HTTPError, OSError) as exc:
-            raise self.unavailable(exc) from None  # the message has the cause; the chain below it is forty lines of urllib3
+            stream = FastStream(self.url, self._token, path, silence_s)
+        except OSError as exc:
+            raise self.unavailable(exc) from None
+        if stream.status >= 400:
+            raise _error(stream.status, stream.error)
+        return stream
 
     def close(self) -> None:
         """Close every connection. Idempotent."""
@@ -125,6 +128,61 @@ class RestClient:
         if response.status_code < 400:
             return response
         raise _error(response.status_code, response.content)
+
+
+class Stream(Protocol):
+    """An answer that goes on, in pieces."""
+
+    shared: bool
+    """Whether it can be waited for with ``poll``, and so be read by one thread after another."""
+
+    def fileno(self) -> int:
+        """To wait for with ``poll``."""
+
+    def pending(self) -> bool:
+        """Whether there is something to read that ``poll`` does not see."""
+
+    def read(self) -> Iterator[memoryview]:
+        """What has come; waits for it if need be.
+
+        Raises:
+            OSError, ServiceUnavailableError: it has ended or broken.
+        """
+
+    def close(self) -> None:
+        """Idempotent."""
+
+
+class _ProxiedStream:
+    """A stream by way of a proxy: requests knows how."""
+
+    shared = False
+
+    def __init__(self, client: RestClient, session: requests.Session, path: str, silence_s: float) -> None:
+        self._client = client
+        try:
+            self._response = session.get(client.url + path, stream=True, timeout=(10.0, silence_s))
+        except requests.RequestException as exc:
+            raise client.unavailable(exc) from None
+        client._checked(self._response)
+        self._chunks = self._response.raw.read_chunked()
+
+    def fileno(self) -> int:
+        raise OSError("a stream through a proxy has no descriptor to wait for")
+
+    def pending(self) -> bool:
+        return False
+
+    def read(self) -> Iterator[memoryview]:
+        try:
+            yield memoryview(next(self._chunks))
+        except StopIteration:
+            raise ConnectionResetError("the service ended the stream") from None
+        except (requests.RequestException, HTTPError, OSError) as exc:
+            raise self._client.unavailable(exc) from None
+
+    def close(self) -> None:
+        self._response.close()
 
 
 class Line:

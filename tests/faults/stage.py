@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -21,10 +22,11 @@ from fedproxy.dispatch.functions import serialize_function
 from fedproxy.endpoint.journal import replay
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, decode, encode, encode_spec, split
+from fedproxy.protocol.framing import Splitter
 from fedproxy.protocol.ids import new_task_id, new_uuid, parse_task_id, spec_hash, task_id_text
 from fedproxy.protocol.states import TaskState
 from fedproxy.serialize import deserialize, serialize
-from fedproxy.wire.rest import RestClient
+from fedproxy.wire.rest import RestClient, Stream
 from tests.faults import sabotage
 from tests.faults.ledger import ENDS, Ledger, Promise, Remains, violations, work
 from tests.programs import Programs, wait_for
@@ -301,14 +303,10 @@ class Witness:
                 thread.join(15)
 
     def _listen(self, stop: threading.Event) -> None:
-        from fedproxy.dispatch.connection import _messages
-
         cursor = 0
         while not stop.is_set():
-            with suppress(errors.ServiceUnavailableError):
-                for data in _messages(self.rest.stream(f"/v1/groups/{self.group}/results?after={cursor}", silence_s=12.0)):
-                    message, _ = decode(data)
-                    assert isinstance(message, m.Finished)
+            with suppress(errors.ServiceUnavailableError, OSError):
+                for message in _messages(self.rest.stream(f"/v1/groups/{self.group}/results?after={cursor}", silence_s=12.0)):
                     cursor = max(cursor, message.cursor)
                     for done in message.items:
                         key = self._find_key(task_id_text(done.id))
@@ -384,6 +382,16 @@ def _endpoint_id(rest: RestClient, name: str) -> str | None:
     with suppress(errors.ServiceUnavailableError):  # the service may be killed at any moment
         return str(rest.json("GET", f"/v1/endpoints/{name}")["id"])
     return None
+
+
+def _messages(stream: Stream) -> Iterator[m.Finished]:
+    splitter = Splitter(struct.Struct("<I"))
+    while True:
+        for piece in stream.read():
+            for data in splitter.feed(piece):
+                message, _ = decode(data)
+                assert isinstance(message, m.Finished)
+                yield message
 
 
 class NotEndedError(AssertionError):
