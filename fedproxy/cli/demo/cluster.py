@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -39,8 +39,12 @@ class Site:
 
 
 @contextmanager
-def running_cluster(names: tuple[str, ...], *, payload_limit_bytes: int) -> Iterator[tuple[Site, ...]]:
-    """Start the service and one endpoint with one worker for each name; this process is their client inside the block.
+def running_cluster(names: tuple[str, ...], *, payload_limit_bytes: int, workers: int = 1, redis: int = 0) -> Iterator[tuple[Site, ...]]:
+    """Start the service and one endpoint for each name; this process is their client inside the block.
+
+    Args:
+        workers: of each endpoint.
+        redis: nodes of the Redis that each endpoint brings along; 0: none.
 
     Raises:
         FedproxyError: a program did not start; with the last line that it wrote.
@@ -51,29 +55,29 @@ def running_cluster(names: tuple[str, ...], *, payload_limit_bytes: int) -> Iter
             stack.callback(shutil.rmtree, home, ignore_errors=True)
             stack.enter_context(_environment(home, payload_limit_bytes))
             run = secrets.token_hex(4)
-            sites = tuple(_configure(name, home, run) for name in names)
+            sites = tuple(_configure(name, home, run, workers) for name in names)
             stack.callback(_clear_stores, sites)
             started: list[subprocess.Popen[bytes]] = []
             stack.callback(_end_all, started)
-            _start_all(sites, started)
+            _start_all(sites, started, ["--redis", str(redis)] if redis else [])
             yield sites
         finally:
             _ignore_signals()  # a second Ctrl-C must not stop the cleaning
 
 
-def _start_all(sites: tuple[Site, ...], started: list[subprocess.Popen[bytes]]) -> None:
+def _start_all(sites: tuple[Site, ...], started: list[subprocess.Popen[bytes]], options: list[str]) -> None:
     started.append(_start(programs.service()))
     _wait_ready(programs.service(), started[0])
     for site in sites:
-        started.append(_start(programs.endpoint(site.name)))
+        started.append(_start(programs.endpoint(site.name), options))
     for site, process in zip(sites, started[1:], strict=True):
         _wait_ready(programs.endpoint(site.name), process)
 
 
-def _configure(name: str, home: Path, run: str) -> Site:
+def _configure(name: str, home: Path, run: str, workers: int) -> Site:
     """A site of its own: other names for its stores than any other site's, on this machine or in another run."""
     stores = (f"shm://{host_id()}/demo-{run}-{name}", f"file://{home / 'stores' / name}")
-    write_endpoint(name, site=name, workers=1, stores=stores)
+    write_endpoint(name, site=name, workers=workers, stores=stores)
     return Site(name, stores)
 
 
@@ -98,11 +102,11 @@ def _replace_environment(wanted: Mapping[str, str]) -> None:
     os.environ.update(wanted)
 
 
-def _start(program: daemon.Daemon) -> subprocess.Popen[bytes]:
+def _start(program: daemon.Daemon, options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     private_dir(program.directory)
     with program.log.open("ab") as log:
         return subprocess.Popen(
-            daemon.command(*program.arguments, "--with-parent"), stdin=subprocess.PIPE, stdout=log, stderr=log,
+            daemon.command(*program.arguments, *options, "--with-parent"), stdin=subprocess.PIPE, stdout=log, stderr=log,
             start_new_session=True,
         )
 

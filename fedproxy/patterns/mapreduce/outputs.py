@@ -6,8 +6,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from fsspec.core import url_to_fs
-
 from fedproxy.errors import ConfigError
 from fedproxy.patterns.mapreduce.plan import Plan
 from fedproxy.patterns.shuffle.records import Run
@@ -27,7 +25,7 @@ class PartWriter:
         if plan.output is None:
             self.data = []
             return
-        self._fs, folder = url_to_fs(plan.output)
+        self._fs, folder = _folder(plan.output)
         self._path = f"{folder}/part-{index:05d}"
         self._temporary = f"{folder}/.{plan.shuffle}-{index:05d}-{attempt}"
 
@@ -70,7 +68,7 @@ def prepare(output: str, *, overwrite: bool) -> str:
     Raises:
         ConfigError: there are such parts, and ``overwrite`` was not asked for.
     """
-    fs, folder = url_to_fs(output)
+    fs, folder = _folder(output)
     fs.makedirs(folder, exist_ok=True)
     old = [path for path in fs.find(folder) if path.rpartition("/")[2].startswith("part-")]
     if old and not overwrite:
@@ -82,9 +80,16 @@ def prepare(output: str, *, overwrite: bool) -> str:
 
 def discard(output: str, shuffle: str) -> None:
     """Remove what attempts of a job left that did not come to their end."""
-    fs, folder = url_to_fs(output)
+    fs, folder = _folder(output)
     with suppress(FileNotFoundError):
         for path in fs.find(folder):
             if path.rpartition("/")[2].startswith(f".{shuffle}-"):
                 with suppress(FileNotFoundError):
                     fs.rm_file(path)
+
+
+def _folder(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    fs, path = url_to_fs(url)
+    return fs, str(path).rstrip("/")

@@ -76,20 +76,26 @@ def choose_stores(endpoint: str, known: Sequence[str], wanted: str | Sequence[st
     Raises:
         ConfigError: it has no store of that kind.
     """
+    known = [bare(url) for url in known]
     files = [url for url in known if url.startswith("file:")]
     if wanted is None:
-        first = list(known)
+        first = known
     elif isinstance(wanted, str) and "://" not in wanted:
         first = [url for url in known if StoreUrl.parse(url).scheme in KINDS.get(wanted, (wanted,))]
         if not first:
             raise ConfigError(f"endpoint {endpoint!r} has no {wanted} store", hint=f"it has {', '.join(known) or 'none'}; or give a store's URL")
     else:
         first = [wanted] if isinstance(wanted, str) else list(wanted)
-    return tuple(dict.fromkeys([*(bare(url) for url in first), *(bare(url) for url in files)]))
+    return tuple(dict.fromkeys([*map(bare, first), *files]))
 
 
 def bare(url: str) -> str:
-    """The URL without secrets, which tasks must not carry, and without a store's own options, which mean nothing for blocks."""
+    """The URL without secrets, which tasks must not carry, without a store's own options, which mean nothing for blocks, and of the store itself
+    where a cache for the node is before it: each segment is read once.
+    """
+    inner = StoreUrl.parse(url)
+    if inner.scheme == "nodecache" and "store" in inner.options:
+        return bare(inner.options["store"])
     return StoreUrl.parse(StoreUrl.parse(url).connector_url()).public()
 
 

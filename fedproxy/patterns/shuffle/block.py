@@ -54,7 +54,7 @@ class BlockBuilder:
         self._places.append([(self._file.append(segment), sum(map(len, segment))) for segment in self._encoded()])
 
     def _encoded(self) -> list[Segment]:
-        run = self._gatherer.drain(sort=False)
+        run = self._gatherer.drain(sort=self._partitioner.wants_sorted)
         self.records += len(run)
         return [self._encode(part) for part in self._partitioner.cut(run)]
 

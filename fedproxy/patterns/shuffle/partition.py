@@ -19,6 +19,11 @@ class Partitioner(Protocol):
         """How many reducers."""
         ...
 
+    @property
+    def wants_sorted(self) -> bool:
+        """Whether only sorted runs can be cut."""
+        ...
+
     def cut(self, run: Run) -> list[Run]:
         """One run for each reducer, in the order of ``run``."""
         ...
@@ -47,6 +52,7 @@ class ByHash:
     """Evenly, whatever the keys are. ``repr`` of a key that is neither bytes nor text must tell it from others."""
 
     reduces: int
+    wants_sorted = False
 
     def cut(self, run: Run) -> list[Run]:
         """One run for each reducer."""
@@ -60,6 +66,7 @@ class ByRange:
     """In order: all keys of a reducer come before those of the next. ``boundaries`` are the greatest keys of all but the last."""
 
     boundaries: Sequence[Any]
+    wants_sorted = True
 
     @property
     def reduces(self) -> int:
@@ -77,6 +84,7 @@ class ByFunction:
 
     reduces: int
     function: Callable[[Any, int], int]
+    wants_sorted = False
 
     def cut(self, run: Run) -> list[Run]:
         """One run for each reducer.

@@ -32,6 +32,11 @@ def test_a_kind_that_the_endpoint_has_not_is_an_error() -> None:
         choose_stores("here", KNOWN, "s3")
 
 
+def test_blocks_pass_by_the_cache_of_the_node() -> None:
+    known = ["nodecache://?store=redis%3A%2F%2F127.0.0.1%3A7000", "file:///store?id=1"]
+    assert choose_stores("here", known, "redis") == choose_stores("here", known, None) == ("redis://127.0.0.1:7000", "file:///store?id=1")
+
+
 def test_no_secret_travels_in_a_store_url() -> None:
     assert bare("redis://user:secret@host:1?ttl_s=5") == "redis://host:1"
 

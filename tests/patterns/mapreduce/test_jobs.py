@@ -100,6 +100,14 @@ def test_pairs_are_grouped_reduced_and_placed_as_the_user_says(client: Client, t
     assert [output.records for output in result.outputs] == [3, 3, 2, 2]
 
 
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("options", WAYS, ids=["blocks", "one", "merged", "objects", "small-memory"])
+def test_an_ordered_job_gives_each_key_once_and_in_order(client: Client, odd: Path, options: Options) -> None:
+    job = mapreduce.pairs(batched=words_of, combiner=lambda one, other: one + other, ordered=True)
+    result = mapreduce.run(job, str(odd), client=client, options=options)
+    assert list(result.items()) == sorted(Counter(word for line in read_all(odd) for word in line.split()).items())
+
+
 def test_more_reducers_than_keys_and_an_input_without_lines(client: Client, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "same.txt").write_bytes(b"same\n" * 1000)

@@ -1,0 +1,1 @@
+"""Word count, sort and an inverted index, at one endpoint or several: ``python -m examples.mapreduce wordcount|sort|index``."""
