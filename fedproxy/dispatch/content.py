@@ -14,7 +14,7 @@ import hashlib
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -51,10 +51,19 @@ def call_key(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
 
 
 class _Content:
-    """Digests of values. Remembers the functions that are being looked at, so that recursion ends."""
+    """Digests of values. Remembers the functions, classes and objects that it has looked at, so that recursion ends."""
 
     def __init__(self) -> None:
-        self._looking_at: dict[int, int] = {}
+        self._looking_at: dict[int, tuple[int, Any]] = {}
+        """By identity: number, and the object itself, which keeps the identity its own."""
+
+    def _again(self, value: Any) -> bytes | None:
+        """A mark for what was looked at before."""
+        seen = self._looking_at.get(id(value))
+        if seen is not None:
+            return self.join(b"again", [seen[0].to_bytes(8, "little")])
+        self._looking_at[id(value)] = len(self._looking_at), value
+        return None
 
     @staticmethod
     def join(tag: bytes, parts: Iterable[bytes]) -> bytes:
@@ -131,10 +140,8 @@ class _Content:
         return self.join(b"method", [self.of(value.__self__), self.of(value.__func__)])
 
     def _function(self, value: types.FunctionType) -> bytes:
-        seen = self._looking_at.get(id(value))
-        if seen is not None:
-            return self.join(b"again", [seen.to_bytes(8, "little")])
-        self._looking_at[id(value)] = len(self._looking_at)
+        if (again := self._again(value)) is not None:
+            return again
         code = value.__code__
         cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
         named = [name for name in _names(code) if name in value.__globals__]
@@ -160,10 +167,8 @@ class _Content:
         name = f"{value.__module__}.{value.__qualname__}".encode()
         if not goes_by_value(value.__module__):
             return self.join(b"installed", [name])
-        seen = self._looking_at.get(id(value))
-        if seen is not None:
-            return self.join(b"again", [seen.to_bytes(8, "little")])
-        self._looking_at[id(value)] = len(self._looking_at)
+        if (again := self._again(value)) is not None:
+            return again
         members = ((key, member) for key, member in sorted(vars(value).items()) if key not in _NOT_CONTENT)
         bases = [self._class(base) for base in value.__bases__]
         return self.join(b"class", [name, *bases, *(self.join(key.encode(), [self._member(member)]) for key, member in members)])
@@ -178,8 +183,26 @@ class _Content:
         return self.of(member)
 
     def _other(self, value: Any) -> bytes:
-        """By its pickle, and by its class: an instance's pickle only names it."""
-        return self.join(b"pickle", [self._class(type(value)), *(self._large(b"part", part) for part in serialize(value).parts)])
+        """By its class and what it would be pickled from; what does not say that, by its pickle."""
+        if (again := self._again(value)) is not None:
+            return again
+        made = _recipe(value)
+        if made is None:
+            return self.join(b"pickle", [self._class(type(value)), *(self._large(b"part", part) for part in serialize(value).parts)])
+        maker, args, *rest = made
+        return self.join(b"made", [self._class(type(value)), self._global(maker), *map(self.of, args), *map(self.of, rest)])
+
+
+def _recipe(value: object) -> tuple[Any, ...] | None:
+    """How pickle would make an ordinary object again: maker, arguments, state, items."""
+    try:
+        made = value.__reduce_ex__(4)
+    except Exception:  # noqa: BLE001 - the user's code may raise anything; pickle may know another way
+        return None
+    if not isinstance(made, tuple):
+        return None
+    maker, args, *rest = made
+    return maker, args, *(list(each) if isinstance(each, Iterator) else each for each in rest)
 
 
 def _filled(cell: types.CellType) -> bool:
