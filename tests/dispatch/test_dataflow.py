@@ -11,6 +11,7 @@ import pytest
 
 from fedproxy.dispatch.executor import Executor
 from fedproxy.errors import TaskLostError
+from fedproxy.store import traffic
 from tests.programs import Programs, wait_for
 
 
@@ -68,6 +69,28 @@ def test_a_chain_of_a_thousand_and_a_diamond_a_thousand_wide(executor: Executor)
     bottom = executor.submit(lambda *values: sum(values), *middle)
     assert bottom.result(50) == sum(2 + i for i in range(1000))
     assert future.result(50) == 1000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_values_of_a_chain_of_a_thousand_and_of_a_diamond_pass_neither_client_nor_service(executor: Executor) -> None:
+    """Each value is 100 kB; all that client and service see of the 200 MB is counted."""
+    kilobytes = 100
+
+    def passed() -> int:
+        stats = executor.client.service_stats()
+        return stats["bytes_in"] + stats["bytes_out"]
+
+    before, (read, written) = passed(), traffic.totals()
+    future = executor.submit(np.zeros, kilobytes * 128)
+    chain = [future]
+    for _ in range(1000):
+        chain.append(executor.submit(grow, chain[-1]))
+    wide = [executor.submit(grow, chain[0]) for _ in range(1000)]
+    assert executor.submit(total, chain[-1]).result(150) == 1000 * kilobytes * 128
+    assert executor.submit(total, *wide).result(150) == 1000 * kilobytes * 128
+    assert passed() - before < 2_000_000, "of 2,000 values of 100 kB not even the arguments' and refs' kilobyte each"
+    assert traffic.totals() == (read, written), "the client neither read nor wrote any object"
 
 
 def test_an_exception_ends_all_that_needs_its_value(executor: Executor) -> None:
