@@ -32,6 +32,10 @@ class ServiceConfig:
     payload_limit_bytes: int = 10 * 1024 * 1024
     """Largest inline argument or result. Larger ones travel through stores."""
     retention_s: float = 14 * 24 * 3600.0
+    header_timeout_s: float = 10.0
+    """A connection that has not sent the headers of a request by then is dropped."""
+    body_timeout_s: float = 30.0
+    """A request is dropped when nothing more of its body has come for so long."""
     heartbeat_period_s: float = 30.0
     heartbeat_grace: int = 3
     relay: RelayConfig = field(factory=RelayConfig)

@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -25,6 +26,7 @@ from fedproxy.protocol.codec import decode
 from fedproxy.service.app import create_app
 from fedproxy.service.core import Core
 from fedproxy.service.forwarder import CHECK_S, Forwarder
+from fedproxy.service.http import Patience, PatientHttp
 from fedproxy.service.identity import ServiceIdentity
 from fedproxy.service.retention import Retention
 from fedproxy.wire.curve import load_or_create_keys
@@ -120,7 +122,8 @@ async def _serve(config: ServiceConfig) -> None:
 
 async def _run(app: object, listener: socket.socket, core: Core, forwarder: Forwarder, config: ServiceConfig, zmq_port: int) -> None:
     server = uvicorn.Server(uvicorn.Config(
-        app, http="httptools", ws="none", lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=2,  # type: ignore[arg-type]
+        app, http=partial(PatientHttp, Patience(config.header_timeout_s, config.body_timeout_s)), ws="none", lifespan="off",  # type: ignore[arg-type]
+        access_log=False, log_config=None, timeout_graceful_shutdown=2,
         timeout_keep_alive=75, proxy_headers=False, server_header=False, date_header=False))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     stop = asyncio.Event()

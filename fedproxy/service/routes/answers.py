@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from fedproxy import errors
@@ -97,9 +97,12 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
         raise too_large()
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit_bytes:
-            raise too_large()
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit_bytes:
+                raise too_large()
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise errors.ProtocolError("the sender hung up in the middle of a request") from None  # nobody hears it, and no defect is logged
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
