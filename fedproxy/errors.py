@@ -20,7 +20,8 @@
     │   ├── AuthenticationError
     │   ├── NotFoundError               (also LookupError)
     │   │   ├── UnknownEndpointError
-    │   │   └── UnknownTaskError
+    │   │   ├── UnknownTaskError
+    │   │   └── UnknownFunctionError    (also KeyError)
     │   ├── ConflictError               an idempotency key was used for another body
     │   ├── PayloadTooLargeError
     │   ├── ServiceFullError            the service's disk is full; nothing was accepted
@@ -165,6 +166,10 @@ class UnknownEndpointError(NotFoundError):
 
 class UnknownTaskError(NotFoundError):
     """No task of that id belongs to this user."""
+
+
+class UnknownFunctionError(NotFoundError, KeyError):
+    """No function of that id was registered by this user."""
 
 
 class ConflictError(ServiceError):

@@ -20,6 +20,7 @@ from fedproxy.errors import ProtocolError, ServiceError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import decode, split
 from fedproxy.protocol.ids import parse_task_id, task_id_text
+from fedproxy.serialize import deserialize
 from fedproxy.wire.rest import RestClient
 
 _POLL_S = 0.05
@@ -65,12 +66,13 @@ class Client:
     # ------------------------------------------------------------ functions and tasks
 
     def register_function(self, function: Callable[..., Any], *, container: str = "") -> str:
-        """A function's id: the hash of its serialized body. It is sent with the first task that calls it.
+        """Register a function with the service; returns its id, the hash of its serialized body. From then on any client of this user can run it.
 
         Args:
             container: image in which endpoints run it; its name is then part of the id.
         """
         made = serialize_function(function)
+        self.rest.binary("POST", "/v1/functions", made.body)
         function_id = made.hash.hex() + (f"@{container}" if container else "")
         self._functions[function_id] = function
         return function_id
@@ -81,12 +83,16 @@ class Client:
         return function_id.partition("@")[2]
 
     def function(self, function_id: str) -> Callable[..., Any]:
-        """A function that was registered through this client.
+        """A function that this user registered, with this client or another.
 
         Raises:
-            KeyError: it was not.
+            UnknownFunctionError: there is none of that id; also a KeyError.
         """
-        return self._functions[function_id]
+        known = self._functions.get(function_id)
+        if known is None:
+            body = self.rest.binary("GET", f"/v1/functions/{function_id.partition('@')[0]}")
+            known = self._functions[function_id] = deserialize(body)
+        return known
 
     def run(self, *args: Any, endpoint_id: str, function_id: str, **kwargs: Any) -> str:
         """Submit one call; returns its task id once the service has it."""

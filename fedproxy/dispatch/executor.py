@@ -216,6 +216,7 @@ class Executor(BaseExecutor):
         """Take no more calls. ``wait`` returns when all futures have ended and their callbacks have run. Idempotent."""
         self._shut = True
         if cancel_futures:
+            self.flush()  # the service cannot cancel what it has not yet
             pending = [future.task_id for future in self._connection.pending]
             if pending:
                 self.client.cancel(pending)

@@ -13,7 +13,7 @@ from fedproxy.errors import FedproxyError
 from fedproxy.service.core import Core
 from fedproxy.service.forwarder import Forwarder
 from fedproxy.service.intake import Intake
-from fedproxy.service.routes import endpoints, looking, meta, relay, tasks, transfers
+from fedproxy.service.routes import endpoints, functions, looking, meta, relay, tasks, transfers
 from fedproxy.service.routes.answers import defect_response, error_response
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def _defect(request: Request, exc: Exception) -> Response:
 
 def create_app(core: Core, forwarder: Forwarder, **state: Any) -> tasks.StraightToSubmit:
     """The application over one set of parts."""
-    routes = [*tasks.ROUTES, *looking.ROUTES, *endpoints.ROUTES, *meta.ROUTES, *transfers.ROUTES, *relay.ROUTES]
+    routes = [*tasks.ROUTES, *looking.ROUTES, *functions.ROUTES, *endpoints.ROUTES, *meta.ROUTES, *transfers.ROUTES, *relay.ROUTES]
     app = Starlette(routes=routes, exception_handlers={FedproxyError: _ours, Exception: _defect})
     app.state.core, app.state.forwarder, app.state.intake = core, forwarder, Intake(core, forwarder)
     for name, value in state.items():

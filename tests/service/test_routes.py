@@ -153,7 +153,8 @@ def test_another_user_sees_nothing_and_reaches_nothing(programs: Programs) -> No
         assert other.json("GET", "/v1/endpoints") == []
         for call in (lambda: other.json("GET", "/v1/endpoints/mine"), lambda: other.json("DELETE", "/v1/endpoints/mine"),
                      lambda: other.json("GET", f"/v1/tasks/{text}"), lambda: other.binary("GET", f"/v1/tasks/{text}/result"),
-                     lambda: other.binary("GET", f"/v1/tasks/{text}/logs"), lambda: other.json("GET", f"/v1/tasks/{text}/explain")):
+                     lambda: other.binary("GET", f"/v1/tasks/{text}/logs"), lambda: other.json("GET", f"/v1/tasks/{text}/explain"),
+                     lambda: other.binary("GET", f"/v1/functions/{client.register_function(abs)}")):
             with pytest.raises(errors.NotFoundError):
                 call()
         other.json("POST", "/v1/tasks/cancel", [text])
