@@ -21,6 +21,7 @@ _HOLE_BYTES = 4 * 1024 * 1024
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
 _LINE_BUFFERED = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.fflush.argtypes = (ctypes.c_void_p,)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
 
@@ -64,6 +65,17 @@ class TaskOutput:
                 stream.flush()
         _libc.fflush(None)
 
+    def _untouched(self) -> bool:
+        """Whether the task has, for all that can be seen at little cost, written nothing and left its streams as they were."""
+        out, err = self._streams
+        try:
+            out.flush()
+            err.flush()
+            _libc.fflush(None)
+            return (os.lseek(1, 0, os.SEEK_END), os.lseek(2, 0, os.SEEK_END)) == self.at and sys.stdout is out and sys.stderr is err
+        except (OSError, ValueError):
+            return False
+
     def _restore(self) -> None:
         """The next task has its streams, whatever this one did to them."""
         sys.stdout, sys.stderr = self._streams
@@ -78,6 +90,8 @@ class TaskOutput:
 
     def take(self) -> Output | None:
         """What was written since the last call; None if that is nothing."""
+        if not self._caught or self._untouched():
+            return None
         self._flush()
         self._restore()
         now = self._positions()
