@@ -82,7 +82,10 @@ class FedproxyError(Exception):
 
 
 def _rebuild(kind: type[FedproxyError], args: tuple[object, ...], state: dict[str, object]) -> FedproxyError:
-    error = kind.__new__(kind)
+    try:
+        error = kind.__new__(kind)
+    except TypeError:  # CPython will not make a MemoryError by way of another base
+        error = Exception.__new__(kind)
     Exception.__init__(error, *args)
     error.__dict__.update(state)
     return error

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from attrs import Factory, field, frozen
+from attrs.validators import in_
 
 from fedproxy.config.containers import Containers
 from fedproxy.config.home import default_site, endpoint_dir, host_id
 from fedproxy.config.redis import AttachedRedis
+from fedproxy.config.sizes import size_bytes
+from fedproxy.config.workers import AFFINITIES, Sandbox
 
 ANY_FUNCTION = "*"
 _FUNCTION_ID = re.compile("[0-9a-f]{64}")
@@ -36,6 +39,13 @@ class Scaling:
     """How often, at most, a batch system is asked about its jobs."""
 
 
+def _memory(_self: object, _field: object, value: str) -> None:
+    try:
+        _ = value and size_bytes(value)
+    except ValueError as exc:
+        raise ValueError(f"memory_per_worker: {exc}") from None
+
+
 @frozen
 class LocalEngine:
     """Warm worker processes on this node, all of them from the start unless ``min_workers`` says otherwise."""
@@ -46,11 +56,20 @@ class LocalEngine:
     cores: float = field(factory=lambda: len(os.sched_getaffinity(0)))
     """For tasks that ask for cores; likewise:"""
     memory_mb: int = field(factory=lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20)
-    available_accelerators: tuple[str, ...] = ()
-    """Each goes to one task at a time, as CUDA_VISIBLE_DEVICES and the like."""
+    available_accelerators: int | tuple[str, ...] = ()
+    """How many, or their ids. Each goes to one of the tasks that ask for some at a time, as CUDA_VISIBLE_DEVICES and the like. Where there is one for
+    each worker, the tasks that ask for none see their worker's."""
     mpi_launcher: str = "mpirun"
     """``mpirun``, ``mpiexec``, ``srun``, ``aprun``, or a template: ``my-launcher -n {num_ranks} {launcher_options}``."""
     scaling: Scaling = field(factory=Scaling)
+    cpu_affinity: str = field(default="none", validator=in_(AFFINITIES))
+    """``block``: a worker's cores are neighbours; ``alternating``: every so many."""
+    worker_init: str = ""
+    """Shell lines that come before each worker: ``module load``, ``source``, ``export``."""
+    memory_per_worker: str = field(default="", validator=_memory)
+    """What the data of one process of a task may take, and all of its processes together; empty: no limit."""
+    tasks_per_worker: int = 0
+    """A worker is replaced after so many; 0: never."""
 
 
 @frozen
@@ -168,6 +187,13 @@ class EndpointConfig:
     """Keys that users may set by ``user_endpoint_config``; tasks find what was set in FEDPROXY_USER_ENDPOINT_CONFIG, as JSON."""
     service_url: str = ""
     """Empty: the local service."""
+    sandbox: Sandbox = field(factory=Sandbox)
+    endpoint_setup: str = ""
+    """Shell lines that are run before the engine starts; it does not start where they fail."""
+    endpoint_teardown: str = ""
+    """Shell lines that are run when the endpoint has stopped."""
+    idle_shutdown_s: float = 0.0
+    """The endpoint stops when it has had nothing to do for so long; 0: never."""
     service_key: str = ""
     """The service's own key (64 hex digits); empty: the one that it has when it is first met is pinned."""
     allowed_functions: tuple[str, ...] = field(default=(ANY_FUNCTION,), validator=_function_ids)

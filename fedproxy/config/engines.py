@@ -39,4 +39,5 @@ def _rules(engine: LocalEngine | ParslEngine | ExecutorEngine) -> list[tuple[tup
     return [
         *rules,
         (("max_workers",), engine.max_workers >= 1, "at least 1 is needed"),
+        (("tasks_per_worker",), engine.tasks_per_worker >= 0, "a number of tasks is needed; 0 means without end"),
         (("min_workers",), 0 <= engine.min_workers <= engine.max_workers, f"0 to max_workers ({engine.max_workers}) is needed")]

@@ -201,7 +201,8 @@ def _structure(key: KeyPath, leaf: object, value: object, origin: str) -> object
 
 
 _WANTED: Mapping[object, str] = types.MappingProxyType({
-    tuple[int, int]: "two whole numbers", int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path",
+    tuple[int, int]: "two whole numbers", int | tuple[str, ...]: "a whole number or a list of texts",
+    int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path",
 })
 
 
@@ -218,6 +219,12 @@ def _text_list(value: object, _target: object) -> tuple[str, ...]:
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise TypeError(type(value).__name__)
+
+
+def _number_or_texts(value: object, target: object) -> int | tuple[str, ...]:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    return _text_list([str(item) if isinstance(item, int) else item for item in value] if isinstance(value, list | tuple) else value, target)
 
 
 def _tree(value: object, target: object) -> object:
@@ -239,6 +246,7 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _exactly(*accepted))
     converter.register_structure_hook_func(lambda target: target == tuple[str, ...], _text_list)
     converter.register_structure_hook_func(lambda target: target == tuple[int, int], _two_numbers)
+    converter.register_structure_hook_func(lambda target: target == int | tuple[str, ...], _number_or_texts)
     converter.register_structure_hook_func(lambda target: target in _OPEN, _tree)
     return converter
 

@@ -91,6 +91,11 @@ class TaskFuture(Future[T]):
         """Bytes that went through stores: arguments, result. Known when the task has ended."""
         return self.stored_bytes, self.done_info.moved[1] if self.done_info else 0
 
+    @property
+    def used(self) -> tuple[float, int]:
+        """Processor seconds and the largest resident memory in bytes of the worker (0: not measured). Known when the task has ended."""
+        return self.done_info.used if self.done_info else (0.0, 0)
+
     def cancel(self) -> bool:
         """Cancel the task: certain while it is queued; while it runs, its worker is killed. False if it has ended already."""
         if self.done():

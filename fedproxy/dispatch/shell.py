@@ -41,6 +41,9 @@ class ShellFunction:
     A call returns a `ShellResult`; a command that fails does so in its ``returncode``, not by an exception.
     """
 
+    in_sandbox = True
+    """Workers give it a folder of its own, unless their endpoint is told otherwise."""
+
     def __init__(self, cmd: str, *, walltime: float | None = None, snippet_lines: int = 1000, name: str | None = None) -> None:
         if walltime is not None and walltime <= 0:
             raise ValueError(f"walltime is a number of seconds above zero, or None, not {walltime!r}")

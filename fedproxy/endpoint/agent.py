@@ -35,7 +35,9 @@ from fedproxy.endpoint.holdings import Holdings
 from fedproxy.endpoint.identity import Identity, only_agent, register
 from fedproxy.endpoint.journal import Held, Journal
 from fedproxy.endpoint.reporting import Reporter
+from fedproxy.endpoint.sandbox import environment_for
 from fedproxy.endpoint.settings import settings_refusal
+from fedproxy.endpoint.setup import set_up
 from fedproxy.endpoint.staging import Staging
 from fedproxy.endpoint.telling import Telling
 from fedproxy.protocol import messages as m
@@ -77,6 +79,7 @@ class Agent:
         self._channel: Channel | None = None
         self._heartbeat = config.heartbeat
         self._open = False
+        self._busy = time.monotonic()
         self._proved = False
         """Whether the pinned service is at the other end. The link's key does not change while this process lives, so once is enough."""
         self._heard = time.monotonic()
@@ -150,12 +153,20 @@ class Agent:
             now = time.monotonic()
             if self._open:
                 self._report()
+                self._stop_if_idle(now)
             elif now - last_hello > _HELLO_AGAIN_S:
                 last_hello = now
                 self._hello()
             if now - self._heard > self._heartbeat.period_s * self._heartbeat.grace:
                 log.warning("the service has been silent for %.0f s: connecting anew", now - self._heard)
                 self._connect()
+
+    def _stop_if_idle(self, now: float) -> None:
+        if len(self._holdings):
+            self._busy = now
+        elif 0 < self._config.idle_shutdown_s < now - self._busy:
+            log.info("nothing to do for %.0f s (idle_shutdown_s): stopping", now - self._busy)
+            self.stop.set()
 
     def _report(self) -> None:
         load = self._engine.load()
@@ -393,7 +404,8 @@ def run(config: EndpointConfig) -> None:
         ServiceUnavailableError: the service did not answer within a minute.
     """
     directory = endpoint_dir(config.name)
-    with only_agent(directory), attached_redis(config, directory) as attached, data_plane(attached.added_to(config), directory) as plane:
+    with (only_agent(directory), set_up(config, directory), attached_redis(config, directory) as attached,
+          data_plane(attached.added_to(config), directory) as plane):
         config = plane.config
         identity = register(config, directory, attached, plane.profile())
         plane.start(identity.rest, identity.endpoint_id)
@@ -408,6 +420,7 @@ def run(config: EndpointConfig) -> None:
 def worker_environment(config: EndpointConfig, endpoint_id: str, attached: Attached) -> dict[str, str]:
     """What all workers of an endpoint find in their environment. No secrets: they are for the machine that resolves."""
     told = {"FEDPROXY_ENDPOINT_ID": endpoint_id, ALLOWED_VARIABLE: AllowList.of(config.allowed_functions).as_variable()}
+    told |= environment_for(config.sandbox, endpoint_dir(config.name))
     return told | ({REDIS_VARIABLE: attached.url} if attached.url else {})
 
 

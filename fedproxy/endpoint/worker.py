@@ -21,6 +21,8 @@ from fedproxy.endpoint.allowed import AllowList, refusal
 from fedproxy.endpoint.leash import die_with_parent
 from fedproxy.endpoint.output import TaskOutput
 from fedproxy.endpoint.pipe import WorkerPipe
+from fedproxy.endpoint.sandbox import TASK_VARIABLE, Surroundings
+from fedproxy.endpoint.usage import Meter
 from fedproxy.errors import PayloadTooLargeError, TaskFailedError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.carried import carry, collecting, frame_of
@@ -45,6 +47,8 @@ class Worker:
         self._bodies: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._allowed = AllowList.of_environment(os.environ)
+        self._surroundings = Surroundings.of_environment(os.environ)
+        self._meter = Meter()
         self._name = f"{socket.gethostname()}/{os.getpid()}"
         self._output = TaskOutput()
         self._called = 0.0
@@ -76,11 +80,14 @@ class Worker:
         self._called = self._returned = 0.0
         self._again, self._refs = True, False
         read, written = _moved()
+        function = self._specs[task.spec].function
+        self._meter.begin(function)
         state, parts, reason = self._run(task, payload)
+        used = self._meter.end(function)
         read_now, written_now = _moved()
         outcome = m.Outcome(
             task.id, task.attempt, state, sum(map(len, parts)), (0.0, started, time.time(), 0.0), (read_now - read, written_now - written),
-            again=self._again, refs=self._refs, ran=(self._name, self._called, self._returned), output=self._output.take(), reason=reason)
+            again=self._again, refs=self._refs, ran=(self._name, self._called, self._returned), output=self._output.take(), reason=reason, used=used)
         self._pipe.send([encode(m.Results((outcome,))), *parts])
 
     def _run(self, task: m.Task, payload: memoryview) -> tuple[int, list[Buffer], str]:
@@ -91,7 +98,7 @@ class Worker:
                 return int(TaskState.SUCCEEDED), [known], ""
             function = self._functions.get(spec.function) or self._load(spec)
             args, kwargs = _arguments(task, memoryview(bytearray(payload)) if len(payload) > _COPIED_BYTES else payload)
-            os.environ["FEDPROXY_TASK_UUID"] = task_id_text(task.id)
+            os.environ[TASK_VARIABLE] = os.environ["FEDPROXY_TASK_UUID"] = task_id_text(task.id)
             self._called = time.time()
             try:
                 value = function(*args, **kwargs) if spec.resources == NOTHING and not spec.user_config else _within(spec, task, function, args, kwargs)
@@ -109,7 +116,7 @@ class Worker:
         body = self._bodies[spec.function]
         if not self._allowed.permits(spec.function) or (self._allowed.hashes is not None and function_hash(body) != spec.function):
             raise refusal(spec.name, spec.function)
-        function: Callable[..., Any] = deserialize(body)
+        function = self._surroundings.around(deserialize(body))
         self._functions[spec.function] = function
         return function
 

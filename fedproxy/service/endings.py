@@ -34,7 +34,8 @@ class Endings:
         core.done_seq += 1
         self.under_way.add(task.id)
         task.state = state
-        ending = Ending(task, state, core.done_seq, time.time(), outcome.times, outcome.moved, body, outcome.refs, outcome.ran)
+        ending = Ending(task, state, core.done_seq, time.time(), outcome.times, outcome.moved, body, outcome.refs, outcome.ran,
+                        outcome.used)
         core.commit.next.endings.append(ending)
         if own_verdict:
             core.commit.then(lambda: core.streams.push(task.user, task.group, ending.done(), body))

@@ -69,16 +69,17 @@ class Ending:
     body: bytes = field(repr=False)
     refs: bool = False
     ran: Ran = ("", 0.0, 0.0)
+    used: tuple[float, int] = (0.0, 0)
 
     def done(self) -> Done:
         """What the client is told."""
         task = self.task
         stations = (task.created, task.accepted, task.committed, task.dispatched, *self.times, self.finished)
-        return Done(task.id, int(self.state), len(self.body), task.attempt, stations, self.moved, ran=self.ran)
+        return Done(task.id, int(self.state), len(self.body), task.attempt, stations, self.moved, ran=self.ran, used=self.used)
 
     def packed_times(self) -> bytes:
         """The endpoint's part of the timeline, for the ledger."""
-        return _encode((self.times, self.moved, self.ran, self.task.size))
+        return _encode((self.times, self.moved, self.ran, self.task.size, self.used))
 
 
 @frozen
@@ -123,6 +124,7 @@ class Account:
     ran: Ran = ("", 0.0, 0.0)
     size: int = 0
     """Bytes of the arguments, as they passed the service."""
+    used: tuple[float, int] = (0.0, 0)
 
 
 def read_account(data: bytes | None) -> Account:
@@ -140,5 +142,5 @@ def done_from_row(row: Sequence[object]) -> tuple[Done, bytes, int]:
     account = read_account(packed)  # type: ignore[arg-type]
     body: bytes = result or b""  # type: ignore[assignment]
     stations = (created or 0.0, accepted or 0.0, committed or 0.0, dispatched or 0.0, *account.times, finished or 0.0)
-    done = Done(task_id, state, len(body), attempt, stations, account.moved, ran=account.ran)  # type: ignore[arg-type]
+    done = Done(task_id, state, len(body), attempt, stations, account.moved, ran=account.ran, used=account.used)  # type: ignore[arg-type]
     return done, body, done_seq  # type: ignore[return-value]

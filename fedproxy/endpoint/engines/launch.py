@@ -9,7 +9,9 @@ import subprocess
 import sys
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
+
+from fedproxy.endpoint.berth import Berth
 
 MARK = "FEDPROXY_WORKER"
 BUFFER_BYTES = 1 << 20
@@ -41,8 +43,11 @@ class Starter(Protocol):
         """
 
 
+@frozen
 class Bare:
     """A worker in this endpoint's own Python, on a socket pair."""
+
+    berth: Berth = field(factory=lambda: Berth(0))
 
     def start(self, number: int, out: int, err: int) -> Started:
         """See `Starter`."""
@@ -51,8 +56,9 @@ class Bare:
             widen(end)
         descriptor, mark = theirs.fileno(), secrets.token_hex(16)
         process = subprocess.Popen(
-            [sys.executable, "-m", "fedproxy.endpoint.worker", str(descriptor), str(os.getpid())], pass_fds=(descriptor,),
-            stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True, env={**os.environ, MARK: mark})
+            self.berth.command([sys.executable, "-m", "fedproxy.endpoint.worker", str(descriptor), str(os.getpid())]), pass_fds=(descriptor,),
+            env={**os.environ, **self.berth.environment, MARK: mark}, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
+        self.berth.settle(process.pid)
         theirs.close()
         return Started(process, ours, mark=mark)
 

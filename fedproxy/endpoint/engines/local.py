@@ -18,9 +18,12 @@ from attrs import evolve
 
 from fedproxy.config.containers import Containers
 from fedproxy.config.endpoint import LocalEngine as LocalConfig
+from fedproxy.config.workers import accelerators
 from fedproxy.endpoint import strategy
+from fedproxy.endpoint.berth import Berths
 from fedproxy.endpoint.engines.base import Callbacks, Catalog, Job, Load
-from fedproxy.endpoint.engines.launch import Starter
+from fedproxy.endpoint.engines.launch import Bare, Starter
+from fedproxy.endpoint.engines.memory import MEMORY_PERIOD_S, MemoryWatch
 from fedproxy.endpoint.engines.pool import Acts, Pool
 from fedproxy.endpoint.engines.process import Doom, WorkerProcess
 from fedproxy.endpoint.engines.shares import Shares
@@ -59,9 +62,13 @@ class LocalEngine:
         self._prefetch = containers.prefetch
         self._pool = Pool(containers, directory.name, directory, Acts(self._spawn, self._release, self._refuse, self._fill_soon))
         self._pool_timer: asyncio.TimerHandle | None = None
-        self._shares = Shares(Capacity(config.cores, config.memory_mb, len(config.available_accelerators)), config.available_accelerators)
+        devices = accelerators(config.available_accelerators)
+        self._shares = Shares(Capacity(config.cores, config.memory_mb, len(devices)), devices)
         launch_prefix(config.mpi_launcher, NOTHING)
         os.environ[LAUNCHER] = config.mpi_launcher  # its workers inherit it
+        self._berths = Berths(config)
+        self._tasks_per_worker = config.tasks_per_worker
+        self._memory = MemoryWatch(config)
         self._run_s: dict[bytes, float] = {}
         self._numbers = 0
         self._failed_starts = 0
@@ -81,6 +88,7 @@ class LocalEngine:
         if self._elastic:
             self._scale()
         self._tidy()
+        self._watch_memory()
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs and fill the workers."""
@@ -204,12 +212,23 @@ class LocalEngine:
         for job in self._waiting.take_all(kind):
             self._fail(job, error)
 
+    def _watch_memory(self) -> None:
+        """Now and then, look for tasks whose processes together take more than a worker may."""
+        if self._stopping or not self._memory.limit_bytes:
+            return
+        for worker in self._workers:
+            if worker.jobs and not worker.kind and self._memory.is_over(worker.pid):
+                worker.stop(Doom(worker.jobs[0].task.id, TaskState.FAILED, "out of memory", bytes(serialize_exception(self._memory.error()))))
+        self._loop.call_later(MEMORY_PERIOD_S, self._watch_memory)
+
     # ------------------------------------------------------------ workers
 
     def _spawn(self, kind: str, starter: Starter) -> WorkerProcess | None:
         if self._stopping:
             return None
         self._numbers += 1
+        if not kind:
+            starter = Bare(self._berths.take(self._numbers))
         worker = WorkerProcess(self._numbers, self._logs, self._on_frame, self._on_death, kind, starter)
         self._workers.append(worker)
         return worker
@@ -241,13 +260,23 @@ class LocalEngine:
         self._run_s[function] = smoothed(self._run_s.get(function), ended - started)
         self._pool.ran(worker.kind, ended - started)
         worker.written.told(outcome.output)
+        worker.answered += 1
         times = (job.received, started, ended, time.time())
         self._callbacks.ended(m.Outcome(
             outcome.id, outcome.attempt, outcome.state, outcome.size, times, outcome.moved, again=outcome.again, refs=outcome.refs,
-            ran=outcome.ran, output=outcome.output, reason=outcome.reason), body)
+            ran=outcome.ran, output=outcome.output, reason=outcome.reason, used=outcome.used), body)
+        if self._tasks_per_worker and worker.answered >= self._tasks_per_worker and not worker.kind:
+            self._retire(worker)
+
+    def _retire(self, worker: WorkerProcess) -> None:
+        """It has run its number of tasks: nothing new is given to it, and another takes its place when it has answered what it has."""
+        worker.ready = False
+        if not worker.jobs:
+            self._release(worker)
 
     def _on_death(self, worker: WorkerProcess) -> None:
         self._workers.remove(worker)
+        self._berths.leave(worker.number)
         self._pool.gone(worker)
         if worker.removal is not None:
             self._removals.add(worker.removal)
@@ -262,7 +291,7 @@ class LocalEngine:
         doom = worker.doomed
         written = worker.written.output() if jobs else None
         if jobs and doom is not None and jobs[0].task.id == doom.task_id:
-            self._end(jobs[0], doom.state, doom.reason, output=written)
+            self._end(jobs[0], doom.state, doom.reason, output=written, body=doom.body)
         elif jobs:
             self._end(jobs[0], TaskState.LOST, f"it may have started: {reason}", output=written)
         self._put_back(worker, jobs[1:])
@@ -420,8 +449,8 @@ class LocalEngine:
         worker.send([encode(m.Catalog({name: self._catalog.encoded_spec(name) for name in specs}, blobs)), *(body for _, body in bodies)])
         worker.known |= specs | functions
 
-    def _end(self, job: Job, state: TaskState, reason: str, *, started: bool = True, output: m.Output | None = None) -> None:
-        body = reason.encode()
+    def _end(self, job: Job, state: TaskState, reason: str, *, started: bool = True, output: m.Output | None = None, body: bytes = b"") -> None:
+        body = body or reason.encode()
         times = (job.received, 0.0, 0.0, time.time())
         self._callbacks.ended(m.Outcome(job.task.id, job.task.attempt, int(state), len(body), times, started=started, output=output), body)
 

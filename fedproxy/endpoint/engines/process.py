@@ -34,6 +34,8 @@ class Doom:
     task_id: bytes
     state: TaskState
     reason: str
+    body: bytes = b""
+    """The exception, where the state is FAILED."""
 
 
 class WorkerProcess:
@@ -58,6 +60,8 @@ class WorkerProcess:
         self.started = self.idle_since = self.busy_since = time.monotonic()
         self.removal: asyncio.Future[None] | None = None
         """Under way: the removal of a container that does not end with its client."""
+        self.answered = 0
+        """Tasks that it has run."""
         self.released = False
         """Let go because there was nothing to do."""
         self._written = Written(logs, number)

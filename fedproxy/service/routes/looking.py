@@ -124,7 +124,7 @@ def _account_of(row: tuple[Any, ...]) -> dict[str, Any]:
     return {
         "timeline": {name: value for name, value in stations(done).items() if math.isfinite(value)}, "worker": done.ran[0],
         "bytes": {"arguments": account.size if sent is None else sent, "result": result or 0, "read": done.moved[0], "written": done.moved[1]},
-        "reason": text[:_REASON_BYTES].decode(errors="replace")}
+        "used": {"cpu_s": done.used[0], "peak_bytes": done.used[1]}, "reason": text[:_REASON_BYTES].decode(errors="replace")}
 
 
 def _finite(value: float) -> float:
