@@ -35,7 +35,7 @@ def tables(report: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str], Rows
     if caches := report.get("caches"):
         yield "Caches of this node", ("store", "objects", "size"), [
             (cache["name"], cache["objects"], human_bytes(cache["size_bytes"])) for cache in caches]
-    if containers := report["engine"].get("containers"):
+    if containers := (report.get("engine") or {}).get("containers"):
         names = ("cold_starts", "prefetched", "tasks", "warm", "released", "failed_starts", "start_s")
         columns = ("image", "cold starts", "prefetched", "tasks", "of them warm", "released", "failed starts", "start (s)")
         yield f"Containers ({containers['runtime']})", columns, [

@@ -19,6 +19,7 @@ from attrs import asdict, frozen
 from fedproxy.config.endpoint import EndpointConfig, LocalEngine
 from fedproxy.config.home import host_id, private_dir, write_private
 from fedproxy.config.locate import ServiceAddress, locate_service
+from fedproxy.config.workers import accelerators
 from fedproxy.endpoint.attached import Attached
 from fedproxy.errors import AuthenticationError, EndpointInUseError, ServiceUnavailableError
 from fedproxy.protocol.codec import UNDERSTOOD
@@ -108,7 +109,7 @@ def profile_of(config: EndpointConfig, redis_url: str = "", data: Mapping[str, o
 
 def capacity_of(engine: LocalEngine) -> Capacity:
     """What this machine has for tasks that ask for something."""
-    return Capacity(engine.cores, engine.memory_mb, len(engine.available_accelerators))
+    return Capacity(engine.cores, engine.memory_mb, len(accelerators(engine.available_accelerators)))
 
 
 def register(config: EndpointConfig, directory: Path, attached: Attached, data: Mapping[str, object]) -> Identity:
