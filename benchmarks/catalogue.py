@@ -6,7 +6,7 @@ import importlib
 
 from benchmarks.cases import Benchmark
 
-NAMES = ("dispatch", "data", "proxy", "store", "small-objects", "broadcast", "batching", "routing", "scale", "soak")
+NAMES = ("dispatch", "data", "proxy", "store", "small-objects", "broadcast", "staging", "batching", "routing", "scale", "soak")
 
 PEERS = ("dask", "htex", "ray", "proxystore", "ppe", "loky", "raw")
 """Names that ``--peers`` takes."""

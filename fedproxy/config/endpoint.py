@@ -139,7 +139,8 @@ class Transfer:
     """How data comes to this site and leaves it."""
 
     data_host: str = "127.0.0.1"
-    """Address that the data server listens on: loopback unless other sites are to reach it. Empty: no data server."""
+    """Address that the data server listens on: loopback unless other sites are to reach it. Empty: for this site's own workers
+    only, and no site is told of it."""
     data_port: int = 0
     data_url: str = ""
     """What other sites are told, where it differs from the address: behind a forwarded port, say."""
@@ -157,6 +158,8 @@ class Transfer:
     """Names, addresses or networks (``10.0.0.0/8``) that URLs may lead to although they are private or this machine's own."""
     space_bytes: int = 50 * 1024**3
     """Room for staged copies."""
+    prefetch: bool = True
+    """Fetch what a task needs while it waits; otherwise when it is first used."""
     parallel_batches: int = 2
     streams: int = 4
     """Connections for one batch."""

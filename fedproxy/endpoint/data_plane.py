@@ -47,7 +47,8 @@ class DataPlane:
         """What the endpoint tells of it. Never a secret."""
         config = self.config.transfer
         return {
-            "data_url": config.data_url or self.server.url, "replicas": self.space.url, "buckets": list(config.buckets), "published": published(config),
+            "data_url": (config.data_url or self.server.url) if config.data_host else "", "replicas": self.space.url,
+            "buckets": list(config.buckets), "published": published(config),
             "globus": {"collection": config.globus_collection, "base_path": config.globus_base_path, "folder": config.globus_folder}}
 
     def start(self, rest: RestClient, endpoint_id: str) -> None:
@@ -55,6 +56,7 @@ class DataPlane:
         site = self.config.site
         self.rest = rest
         self.stager = build_stager(rest, self.directory / "data", Here(site, endpoint_id, offers(site, self.config.transfer)), self.config.transfer, self.space)
+        self.stager.own_stores = self.stores
         self.server.stage = self.stage_now
         log.info("data server at %s%s", self.server.url, "" if is_loopback(self.server.url) else ", open to other machines with tickets")
 
@@ -75,15 +77,14 @@ class DataPlane:
     def export(self, message: Export) -> None:
         """Make objects available to another site, in the background."""
         assert self.stager is not None
-        outgoing = [
-            Outgoing(Wanted(each.object, Replica(self.config.site, each.store, each.key), each.size, bytes.fromhex(each.digest)),
-                     Replica(self.config.site, each.store, each.key))
-            for each in message.objects if each.store in self.stores()]
-        if outgoing:
-            self.stager.export(message.route, outgoing, message.place)
+        outgoing = []
+        for each in message.objects:
+            lies = Replica(self.config.site, each.store, each.key)
+            outgoing.append(Outgoing(Wanted(each.object, lies, each.size, bytes.fromhex(each.digest)), lies))
+        self.stager.export(message.route, outgoing, message.place)
 
     def stores(self) -> tuple[str, ...]:
-        """URLs of this site's own stores, as refs name them."""
+        """URLs of this site's own stores, as refs name them. Opens them."""
         return (*self.config.store_urls(), *self.server.shelves.known(), self.space.url)
 
     def status(self) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def data_plane(config: EndpointConfig, directory: Path) -> Iterator[DataPlane]:
     """
     folder, token = directory / "data", secrets.token_urlsafe(32)
     space = Space(folder, config.transfer.space_bytes)
-    server = DataServer((config.transfer.data_host, config.transfer.data_port), config.store_urls(), space, token)
+    server = DataServer((config.transfer.data_host or "127.0.0.1", config.transfer.data_port), config.store_urls(), space, token)
     plane = DataPlane(config, directory, space, server, token)
     path = folder / "stager.json"
     write_private(path, json.dumps({

@@ -54,7 +54,7 @@ class Staging:
 
     def _elsewhere(self, entry: Held) -> list[Ref]:
         """What it needs that is not plainly at this site: a cheap look."""
-        if not _has_refs(entry):
+        if not (_has_refs(entry) and self._plane.config.transfer.prefetch):
             return []
         own = self._plane.stores()
         return [ref for ref in _refs(entry) if ref.site != self._plane.config.site and ref.store not in own]

@@ -7,10 +7,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from fedproxy.errors import DataLostError, TicketError, TransferError
+from fedproxy.errors import DataLostError, FedproxyError, TicketError, TransferError
 from fedproxy.protocol.tickets import Grant
 from fedproxy.store.connectors.base import Connector
-from fedproxy.store.registry import get_store, open_store
+from fedproxy.store.registry import open_store
 from fedproxy.transfer.partial import LEAF_BYTES, Partial
 from fedproxy.transfer.space import Space
 
@@ -26,6 +26,7 @@ class Shelves:
         self._space = space
         self._open: OrderedDict[tuple[str, str], tuple[float, memoryview]] = OrderedDict()
         self._lock = threading.Lock()
+        self._known: tuple[str, ...] = ()
 
     def _connector(self, url: str, key: str) -> Connector:
         if url == self._space.url:
@@ -36,8 +37,10 @@ class Shelves:
         raise DataLostError("this site has no such store", key=key, store=url)
 
     def known(self) -> tuple[str, ...]:
-        """The stores' URLs as refs name them, of those that were opened."""
-        return tuple(store.url for own in self._stores if (store := get_store(own)) is not None)
+        """The stores' URLs as refs name them; those that cannot be opened are left out."""
+        if len(self._known) < len(self._stores):
+            self._known = tuple(url for own in self._stores if (url := _canonical(own)))
+        return self._known
 
     def read(self, grant: Grant) -> memoryview:
         """The object's bytes. What was asked for a moment ago is kept open.
@@ -71,6 +74,13 @@ class Shelves:
         """Forget what is kept open."""
         with self._lock:
             self._open.clear()
+
+
+def _canonical(url: str) -> str:
+    try:
+        return open_store(url).url
+    except FedproxyError:
+        return ""
 
 
 class Arrivals:

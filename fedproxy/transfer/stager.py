@@ -12,7 +12,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
@@ -81,6 +81,8 @@ class Stager:
         self._queue: list[Entry] = []
         self._free = limits.parallel_batches
         self._closed = False
+        self.own_stores: Callable[[], Sequence[str]] = tuple
+        """Stores whose objects others may have; none for a client."""
         self._changed = threading.Condition()
         self._pool = ThreadPoolExecutor(limits.parallel_batches + 2, "fedproxy-stage")
         self._threads = [threading.Thread(target=work, name=name, daemon=True) for work, name in (
@@ -334,6 +336,10 @@ class Stager:
             if not isinstance(way, SupportsExport):
                 raise TransferError(f"route {route!r} is not allowed at site {self.here.site!r}")
             here = self.here.offers
+            own = self.own_stores()
+            foreign = next((each.replica.store for each in objects if each.replica.store not in own), None)
+            if foreign is not None:
+                raise DataLostError("this site has no such store", store=foreign, site=self.here.site)
             if place:
                 if place not in here.buckets:
                     raise TransferError(f"site {self.here.site!r} has no bucket {place}")
