@@ -1,4 +1,7 @@
-"""Two sites for benchmarks: A has the service and the data, B computes. On loopback, or in two network namespaces over an emulated WAN."""
+"""Two sites for benchmarks: A has the service and the data, B computes. On loopback, or in two network namespaces over an emulated WAN.
+
+Stores and copies lie in a memory file system: the links are measured, not the disk that others use too.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,8 +35,9 @@ _AGENT = """
 import sys
 from fedproxy.config.endpoint import EndpointConfig, LocalEngine, Transfer
 from fedproxy.endpoint.agent import run
-site, store, host, workers, prefetch = sys.argv[1:]
-run(EndpointConfig(site, site=site, stores=(store,), engine=LocalEngine(max_workers=int(workers)), transfer=Transfer(data_host=host, prefetch=prefetch == "1")))
+site, store, host, workers, prefetch, folder = sys.argv[1:]
+transfer = Transfer(data_host=host, prefetch=prefetch == "1", folder=folder)
+run(EndpointConfig(site, site=site, stores=(store,), engine=LocalEngine(max_workers=int(workers)), transfer=transfer))
 """
 
 
@@ -72,8 +77,8 @@ def two_sites(folder: Path, link: Link, workers: int) -> Iterator[Sites]:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         prefixes, addresses = stack.enter_context(_network(link))
+        memory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fpbench-", dir="/dev/shm", ignore_cleanup_errors=True)))
         log = stack.enter_context((folder / "programs.log").open("ab"))
-        stack.callback(shutil.rmtree, folder / "B", ignore_errors=True)
 
         def start(code: str, site: int, *arguments: str, environment: dict[str, str]) -> None:
             process = subprocess.Popen([*prefixes[site], sys.executable, "-c", code, *arguments], env=environment, stdout=log, stderr=log)
@@ -85,12 +90,13 @@ def two_sites(folder: Path, link: Link, workers: int) -> Iterator[Sites]:
         reach = {"FEDPROXY_SERVICE_URL": str(service["url"]), "FEDPROXY_TOKEN": (folder / "service" / "token").read_text()}
         for place, site, prefetch in ((0, "A", "1"), (1, "B", "1"), (1, "L", "0")):
             environment = {**own, **reach, "FEDPROXY_HOME": str(folder / site), "FEDPROXY_SITE": site}
-            start(_AGENT, place, site, f"file://{folder / site / 'store'}", addresses[place], str(workers), prefetch, environment=environment)
+            start(_AGENT, place, site, f"file://{memory / site / 'store'}", addresses[place], str(workers), prefetch, str(memory / site / "data"),
+                  environment=environment)
             _wait_for(folder / site / "endpoints" / site / "agent.json")
         errors = stack.enter_context((folder / "client.log").open("ab"))
         ready: IO[bytes] = errors
         client = subprocess.Popen(
-            [*prefixes[0], sys.executable, "-m", "benchmarks.staging_client", str(folder), json.dumps([prefixes[1], addresses])],
+            [*prefixes[0], sys.executable, "-m", "benchmarks.staging_client", str(memory), json.dumps([prefixes[1], addresses])],
             env={**own, **reach, "FEDPROXY_SITE": "A", "FEDPROXY_HOME": str(folder / "client")}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=ready,
             text=True)
         stack.callback(_end, client)

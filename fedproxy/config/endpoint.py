@@ -156,6 +156,8 @@ class Transfer:
     """The folder of this machine that the collection shows at ``globus_base_path``."""
     allowed_hosts: tuple[str, ...] = ()
     """Names, addresses or networks (``10.0.0.0/8``) that URLs may lead to although they are private or this machine's own."""
+    folder: str = ""
+    """Where they lie: a file system that all workers see, a fast one. Empty: in the endpoint's own folder."""
     space_bytes: int = 50 * 1024**3
     """Room for staged copies."""
     prefetch: bool = True

@@ -36,7 +36,7 @@ class DataPlane:
     """One agent's. ``stager`` is there once the endpoint is registered (`start`)."""
 
     config: EndpointConfig
-    directory: Path
+    folder: Path
     space: Space
     server: DataServer
     token: str
@@ -55,7 +55,7 @@ class DataPlane:
         """The endpoint is registered: begin to stage. Tickets are accepted once the service has proved itself."""
         site = self.config.site
         self.rest = rest
-        self.stager = build_stager(rest, self.directory / "data", Here(site, endpoint_id, offers(site, self.config.transfer)), self.config.transfer, self.space)
+        self.stager = build_stager(rest, self.folder, Here(site, endpoint_id, offers(site, self.config.transfer)), self.config.transfer, self.space)
         self.stager.own_stores = self.stores
         self.server.stage = self.stage_now
         log.info("data server at %s%s", self.server.url, "" if is_loopback(self.server.url) else ", open to other machines with tickets")
@@ -111,10 +111,10 @@ def data_plane(config: EndpointConfig, directory: Path) -> Iterator[DataPlane]:
     Raises:
         ConfigError: the data server's address cannot be had, or an option is wrong.
     """
-    folder, token = directory / "data", secrets.token_urlsafe(32)
+    folder, token = Path(config.transfer.folder or directory / "data"), secrets.token_urlsafe(32)
     space = Space(folder, config.transfer.space_bytes)
     server = DataServer((config.transfer.data_host or "127.0.0.1", config.transfer.data_port), config.store_urls(), space, token)
-    plane = DataPlane(config, directory, space, server, token)
+    plane = DataPlane(config, folder, space, server, token)
     path = folder / "stager.json"
     write_private(path, json.dumps({
         "url": server.url, "token": token, "replicas": space.url, "site": config.site, "stores": list(config.store_urls())}).encode())

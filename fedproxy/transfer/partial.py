@@ -51,14 +51,12 @@ class Partial:
             raise
 
     def _reserve(self) -> None:
-        if os.fstat(self.descriptor).st_size > self.size:
+        status, room = os.fstat(self.descriptor), os.fstatvfs(self.descriptor)
+        if status.st_size > self.size:
             self.forget()
-        try:
-            if self.size:
-                os.posix_fallocate(self.descriptor, 0, self.size)
-        except OSError as exc:
-            raise StagingFullError(
-                f"no room for {self.size:,} bytes in {self.path.parent}: {exc.strerror}", hint="free space there, or lower space_bytes") from exc
+        if self.size - status.st_blocks * 512 > room.f_bavail * room.f_frsize:
+            raise StagingFullError(f"no room for {self.size:,} bytes in {self.path.parent}", hint="free space there, or set transfer.folder")
+        os.ftruncate(self.descriptor, self.size)
 
     def _recall(self) -> None:
         for line in os.pread(self._record, 1 << 30, 0).decode(errors="replace").splitlines(keepends=True):
