@@ -17,6 +17,7 @@
     ├── ProxyResolveError
     ├── ServiceError
     │   ├── ServiceUnavailableError     not running or not reachable
+    │   │   └── ServiceBusyError        asks to come back later
     │   ├── AuthenticationError
     │   ├── NotFoundError               (also LookupError)
     │   │   ├── UnknownEndpointError
@@ -153,6 +154,14 @@ class ServiceError(FedproxyError):
 
 class ServiceUnavailableError(ServiceError):
     """The service is not running or cannot be reached."""
+
+
+class ServiceBusyError(ServiceUnavailableError):
+    """The service has too much to do, of this user's or in all; nothing was accepted. ``retry_after_s`` says when to ask again."""
+
+    def __init__(self, message: str = "", *, retry_after_s: float = 1.0, status: int = 503, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s, self.status = retry_after_s, status
 
 
 class AuthenticationError(ServiceError):

@@ -20,7 +20,7 @@ _SERVICE = """
 import logging, sys
 from pathlib import Path
 logging.basicConfig(level=logging.INFO)
-from fedproxy.config.service import ServiceConfig
+from fedproxy.config.service import LimitsConfig, ServiceConfig
 from fedproxy.service.server import serve
 serve(ServiceConfig(directory=Path(sys.argv[1]), **eval(sys.argv[2])))
 """

@@ -21,6 +21,18 @@ class RelayConfig:
 
 
 @frozen
+class LimitsConfig:
+    """What may be under way; more is asked to come back later (429 for the user's own, 503 for all)."""
+
+    user_bytes: int = 256 * 1024 * 1024
+    """Of requests of one user that are being read or written down."""
+    all_bytes: int = 1024 * 1024 * 1024
+    """The same of all users: it is in memory."""
+    user_tasks: int = 2_000_000
+    """Tasks of one user that are not over."""
+
+
+@frozen
 class ServiceConfig:
     """One embedded service: loopback only unless told otherwise."""
 
@@ -39,6 +51,7 @@ class ServiceConfig:
     heartbeat_period_s: float = 30.0
     heartbeat_grace: int = 3
     relay: RelayConfig = field(factory=RelayConfig)
+    limits: LimitsConfig = field(factory=LimitsConfig)
 
     @property
     def relays(self) -> bool:

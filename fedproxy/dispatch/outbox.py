@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -177,6 +178,11 @@ class Outbox:
         while True:
             try:
                 ack = _read_ack(self._line.post(encode_batch(batch, self._group, everything=everything)))
+            except errors.ServiceBusyError as exc:
+                # It is alive and says when: what is submitted meanwhile waits here, and beyond a bound in the caller.
+                time.sleep(exc.retry_after_s * (1 + random.random()))  # noqa: S311 - spreads those who were sent away together
+                give_up = time.monotonic() + _GIVE_UP_S
+                continue
             except (errors.ServiceUnavailableError, errors.ServiceFullError):
                 if time.monotonic() > give_up or self._closed:
                     raise

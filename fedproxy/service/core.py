@@ -7,6 +7,7 @@ from attrs import define
 from fedproxy.config.service import ServiceConfig
 from fedproxy.protocol.tickets import Signer
 from fedproxy.service.accounts import Accounts
+from fedproxy.service.admission import Admission
 from fedproxy.service.catalog import Catalog
 from fedproxy.service.commit import GroupCommit
 from fedproxy.service.ledger import Ledger
@@ -38,6 +39,7 @@ class Core:
     replicas: Replicas
     transfers: Transfers
     relay: Relay
+    admission: Admission
     seq: int
     """The last used place of a task."""
     done_seq: int
@@ -51,7 +53,7 @@ class Core:
         seq, done_seq = ledger.highest()
         core = cls(config, ledger, commit, Accounts(ledger), Catalog(ledger, commit), Registry(ledger, commit), Queues(), Streams(), Stats(),
                    open_signer(config.directory / "ticket.key"), Replicas(ledger, commit), Transfers(ledger, commit),
-                   Relay(config.directory / "relay", config.relay, on=config.relays), seq, done_seq)
+                   Relay(config.directory / "relay", config.relay, on=config.relays), Admission(config.limits, ledger.live_by_user()), seq, done_seq)
         core.streams.committed = done_seq
         return core
 

@@ -41,6 +41,7 @@ class Endings:
             core.commit.then(lambda: core.streams.push(task.user, task.group, ending.done(), body))
         else:
             core.streams.push(task.user, task.group, ending.done(), body)
+        core.admission.ended(task.user)
         stats = core.stats.of(task.user)
         stats.tasks_finished += 1
         stats.bytes_out += len(body)
@@ -60,6 +61,7 @@ class Endings:
 
     def hold(self, task: LiveTask) -> None:
         """Keep a task until what it needs has ended; the ends that are just being written are looked at again when they are."""
+        task.payload = None  # it is on disk; what waits for others may wait for long
         self.dependencies.watch(task)
         ending = [TaskId(i) for i in task.needs if i in self.under_way]
         if ending:

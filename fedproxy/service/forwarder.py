@@ -53,7 +53,7 @@ class Forwarder:
 
     def _restore(self) -> None:
         for task in self._core.ledger.live(TaskState.SENT):
-            self.sessions.of(task.endpoint, task.user).in_flight[task.id] = task
+            self.sessions.of(task.endpoint, task.user).sent(task)
             self.control.deadlines.watch(task, restored=True)
         now = time.time()
         for task in self._core.ledger.live(TaskState.QUEUED):
@@ -147,7 +147,7 @@ class Forwarder:
             forgotten = tuple((i, attempt) for i, attempt in holding.items() if i not in session.in_flight and i not in self.endings.under_way)
             if forgotten:
                 self.sessions.send(session, [encode(m.ResultAcks(forgotten))])
-            resend = [session.in_flight.pop(i) for i in verdict.resend if i in session.in_flight]
+            resend = [session.back(i) for i in verdict.resend if i in session.in_flight]
             self._reload_payloads(resend)
             self.outbound.deliver(session, resend)
             self.control.deadlines.opened(session)
@@ -222,7 +222,7 @@ class Forwarder:
 
     def _conclude(self, session: Session, task: LiveTask, outcome: m.Outcome, body: bytes, *, own_verdict: bool = False) -> None:
         """An attempt has ended: write the ending, or queue the task again."""
-        del session.in_flight[task.id]
+        session.back(task.id)
         self.endings.under_way.add(task.id)
         spec = self._core.catalog.spec(task.user, task.spec) or m.Spec(b"", task.endpoint)
         after = after_attempt(TaskState(outcome.state), outcome.started, spec, Tries(task.failures, task.losses), worth_it=outcome.again)

@@ -50,7 +50,9 @@ class Intake:
         Raises:
             ProtocolError: the batch cannot be read.
             ServiceFullError: the disk is full; nothing was accepted.
+            ServiceBusyError: the user has too many tasks that are not over; nothing was accepted.
         """
+        self._core.admission.room_for(user, len(submit.items))
         accepted_at = time.time()
         _check(submit)
         sizes = [blob.size for blob in submit.functions] + [item.size for item in submit.items]
@@ -141,6 +143,8 @@ class Intake:
             for task in tasks if refused or outcome else ():
                 if refused or task.seq in outcome:  # type: ignore[operator]
                     self._forwarder.outbound.unadmit(task)
+            if fresh:
+                self._core.admission.began(fresh[0].user, len(fresh))
             self._forwarder.inserted(fresh)
             if done.done():
                 return

@@ -195,6 +195,10 @@ class Ledger:
         ((seq, done_seq),) = self.rows("SELECT coalesce(max(seq), 0), (SELECT coalesce(max(done_seq), 0) FROM tasks WHERE done_seq IS NOT NULL) FROM tasks")
         return seq, done_seq
 
+    def live_by_user(self) -> dict[str, int]:
+        """How many tasks of each user are not over."""
+        return dict(self.rows("SELECT user, count(*) FROM tasks WHERE state < 10 GROUP BY user"))
+
     def live(self, state: TaskState) -> Iterator[LiveTask]:
         """All tasks in a state that is not terminal, in order of submission, without payloads."""
         sql = f"SELECT {_LIVE_COLUMNS} FROM tasks WHERE state < 10 AND state = ? ORDER BY seq"  # noqa: S608 - constants

@@ -17,6 +17,8 @@ from fedproxy.service.sessions import Session, Sessions
 from fedproxy.service.timers import Timers
 
 _MESSAGE_TASKS = 2_000
+_TAKE_BYTES = 64 * 1024 * 1024
+_FIRST_PIECE = 16
 
 
 class Outbound:
@@ -44,13 +46,13 @@ class Outbound:
             task.state = TaskState.WAITING
         elif session is not None and session.room > 0 and not self._core.queues.length(task.endpoint):
             task.state = TaskState.SENT
-            session.reserved += 1
+            session.reserve([task])
             self.departing[task.id] = False
 
     def unadmit(self, task: LiveTask) -> None:
         """The insert did not happen."""
         if task.state is TaskState.SENT:
-            self._session(task).reserved -= 1
+            self._session(task).unreserve([task])
             self.departing.pop(task.id, None)
 
     def inserted(self, tasks: list[LiveTask]) -> None:
@@ -63,7 +65,7 @@ class Outbound:
                 self._core.queues.append(task)
         for batch in ready.values():
             session = self._session(batch[0])
-            session.reserved -= len(batch)
+            session.unreserve(batch)
             self.deliver(session, batch)
         for endpoint in {task.endpoint for task in tasks if task.state is TaskState.QUEUED}:
             self.pump(endpoint)
@@ -77,21 +79,31 @@ class Outbound:
         if not ready:
             self.pump(endpoint_id)
             return
-        session.reserved += len(ready)
+        session.reserve(ready)
         for task in ready:
             task.state = TaskState.SENT
             self.departing[task.id] = False
         self._core.commit.next.sent += ready
 
         def deliver() -> None:
-            session.reserved -= len(ready)
+            session.unreserve(ready)
             self.deliver(session, ready)
             self.pump(endpoint_id)
 
         self._core.commit.then(deliver)
 
     def _take(self, endpoint_id: str, most: int) -> list[LiveTask]:
-        """The next tasks of a queue, with their payloads."""
+        """The next tasks of a queue, with their payloads: as many as go well together in memory."""
+        ready: list[LiveTask] = []
+        size, piece = 0, _FIRST_PIECE
+        while len(ready) < most and size < _TAKE_BYTES and self._core.queues.length(endpoint_id):
+            some = self._take_some(endpoint_id, min(piece, most - len(ready)))
+            ready += some
+            size += sum(task.size for task in some)
+            piece *= 2
+        return ready
+
+    def _take_some(self, endpoint_id: str, most: int) -> list[LiveTask]:
         taken = self._core.queues.take(endpoint_id, most)
         on_disk = [entry for entry in taken if isinstance(entry, int)]
         if not on_disk:
@@ -114,7 +126,7 @@ class Outbound:
     def _departed(self, session: Session, tasks: list[LiveTask]) -> None:
         for task in tasks:
             task.payload = None
-            session.in_flight[task.id] = task
+            session.sent(task)
         cancelled = tuple(task.id for task in tasks if self.departing.pop(task.id, False))
         if cancelled:
             self._sessions.send(session, [encode(m.Cancel(cancelled))])

@@ -16,6 +16,9 @@ from fedproxy.service.contest import Contest, Verdict
 from fedproxy.service.registry import Registry
 from fedproxy.service.rows import LiveTask
 
+_AGENT_BYTES = 256 * 1024 * 1024
+"""Of arguments that one agent is sent ahead: it holds them in memory."""
+
 
 class Link(Protocol):
     """The connections to endpoints."""
@@ -38,6 +41,8 @@ class Session:
     credit: int = 0
     reserved: int = 0
     """Tasks on their way through a commit to this endpoint."""
+    bytes_there: int = 0
+    """Arguments of the tasks that are reserved or in flight."""
     journal: JournalState | None = None
     in_flight: dict[TaskId, LiveTask] = field(factory=dict)
     known: set[bytes] = field(factory=set)
@@ -55,7 +60,30 @@ class Session:
     @property
     def room(self) -> int:
         """How many more tasks it takes now."""
-        return max(0, self.credit - len(self.in_flight) - self.reserved) if self.online else 0
+        if self.peer is None or self.bytes_there >= _AGENT_BYTES:
+            return 0
+        return max(0, self.credit - len(self.in_flight) - self.reserved)
+
+    def reserve(self, tasks: Sequence[LiveTask]) -> None:
+        """These are about to be sent."""
+        self.reserved += len(tasks)
+        self.bytes_there += sum(task.size for task in tasks)
+
+    def unreserve(self, tasks: Sequence[LiveTask]) -> None:
+        """These were sent, or are not sent after all."""
+        self.reserved -= len(tasks)
+        self.bytes_there -= sum(task.size for task in tasks)
+
+    def sent(self, task: LiveTask) -> None:
+        """The endpoint has a task, or may have it."""
+        self.in_flight[task.id] = task
+        self.bytes_there += task.size
+
+    def back(self, task_id: TaskId) -> LiveTask:
+        """The endpoint has that task no more."""
+        task = self.in_flight.pop(task_id)
+        self.bytes_there -= task.size
+        return task
 
     def drop_connection(self) -> None:
         """The connection is gone; what was sent stays in flight until the agent is back or lost."""

@@ -21,8 +21,11 @@ from fedproxy.wire.plain_http import usable
 
 _BY_STATUS: dict[int, type[errors.ServiceError]] = {
     401: errors.AuthenticationError, 403: errors.AuthenticationError, 404: errors.NotFoundError, 409: errors.ConflictError,
-    413: errors.PayloadTooLargeError, 507: errors.ServiceFullError,
+    413: errors.PayloadTooLargeError, 429: errors.ServiceBusyError, 503: errors.ServiceBusyError,
+    507: errors.ServiceFullError,
 }
+_RETRY_AFTER_S = 1.0
+"""Where whoever answers 429 or 503 (a proxy before the service, say) does not tell in its body."""
 START_HINT = "start it with `fedproxy up`, or set FEDPROXY_SERVICE_URL"
 BINARY = "application/vnd.fedproxy"
 
@@ -241,11 +244,14 @@ def _cause(exc: BaseException) -> str:
 def _error(status: int, content: bytes) -> errors.FedproxyError:
     """The service's own error where it names one of ours; otherwise by status."""
     kind: type[errors.FedproxyError] = _BY_STATUS.get(status, errors.ServiceError)
-    message, hint = f"the service answered {status}", None
+    message, hint, retry_after_s = f"the service answered {status}", None, _RETRY_AFTER_S
     with suppress(ValueError, AttributeError):
         body = json.loads(content)
         named = getattr(errors, str(body.get("error")), None)
         if isinstance(named, type) and issubclass(named, errors.FedproxyError):
             kind = named
         message, hint = str(body.get("message") or message), body.get("hint")
+        retry_after_s = float(body.get("retry_after_s", retry_after_s))
+    if issubclass(kind, errors.ServiceBusyError):
+        return kind(message, retry_after_s=retry_after_s, status=status, hint=hint)
     return kind(message, hint=hint)

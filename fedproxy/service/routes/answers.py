@@ -38,6 +38,9 @@ _STATUS: tuple[tuple[type[FedproxyError], int], ...] = (
 
 def error_response(exc: FedproxyError) -> Response:
     """An error as JSON: its name, message and hint."""
+    if isinstance(exc, errors.ServiceBusyError):
+        return JSONResponse({"error": type(exc).__name__, "message": exc.message, "hint": exc.hint, "retry_after_s": exc.retry_after_s}, exc.status,
+                            {"Retry-After": str(max(1, round(exc.retry_after_s)))})
     status = next((code for kind, code in _STATUS if isinstance(exc, kind)), 500)
     return JSONResponse({"error": type(exc).__name__, "message": exc.message, "hint": exc.hint}, status)
 
@@ -83,25 +86,38 @@ def user_of(request: Request) -> str:
     return user
 
 
+def declared_bytes(request: Request, limit_bytes: int) -> int:
+    """How long a request's body says it is; one that does not say counts as long as it may be.
+
+    Raises:
+        PayloadTooLargeError: longer than ``limit_bytes``.
+    """
+    declared = request.headers.get("content-length")
+    if declared is None:
+        return limit_bytes
+    if not declared.isdigit() or int(declared) > limit_bytes:
+        raise _too_large(limit_bytes)
+    return int(declared)
+
+
+def _too_large(limit_bytes: int) -> errors.PayloadTooLargeError:
+    return errors.PayloadTooLargeError(f"a request may have {limit_bytes:,} bytes", hint="send large objects through a store")
+
+
 async def read_body(request: Request, limit_bytes: int) -> bytes:
     """The request's body.
 
     Raises:
         PayloadTooLargeError: it is longer than ``limit_bytes``; no more than that is read.
     """
-    def too_large() -> errors.PayloadTooLargeError:
-        return errors.PayloadTooLargeError(f"a request may have {limit_bytes:,} bytes", hint="send large objects through a store")
-
-    declared = request.headers.get("content-length", "0")
-    if not declared.isdigit() or int(declared) > limit_bytes:
-        raise too_large()
+    declared_bytes(request, limit_bytes)
     chunks: list[bytes] = []
     size = 0
     try:
         async for chunk in request.stream():
             size += len(chunk)
             if size > limit_bytes:
-                raise too_large()
+                raise _too_large(limit_bytes)
             chunks.append(chunk)
     except ClientDisconnect:
         raise errors.ProtocolError("the sender hung up in the middle of a request") from None  # nobody hears it, and no defect is logged

@@ -22,7 +22,7 @@ from fedproxy.protocol.ids import TaskId, parse_task_id, task_id_text
 from fedproxy.protocol.states import TaskState
 from fedproxy.protocol.timeline import stations
 from fedproxy.service.core import Core
-from fedproxy.service.routes.answers import core_of, defect_response, error_response, forwarder_of, intake_of, read_body, user_of
+from fedproxy.service.routes.answers import core_of, declared_bytes, defect_response, error_response, forwarder_of, intake_of, read_body, user_of
 from fedproxy.service.rows import DONE_COLUMNS, done_from_row
 from fedproxy.service.streams import Subscriber
 
@@ -39,12 +39,14 @@ Priority = Annotated[int, msgspec.Meta(ge=-2**31 + 1, le=2**31 - 1)]
 
 async def submit(request: Request) -> Response:
     """POST a batch of tasks; answered once it is durable."""
-    user = user_of(request)
-    data = await read_body(request, core_of(request).config.payload_limit_bytes + _BATCH_OVERHEAD)
-    message, body = decode(data)
-    if not isinstance(message, m.Submit):
-        raise ProtocolError(f"expected a Submit, got a {type(message).__name__}")
-    ack = await intake_of(request).submit(user, message, body)
+    user, core = user_of(request), core_of(request)
+    limit_bytes = core.config.payload_limit_bytes + _BATCH_OVERHEAD
+    with core.admission.reading(user, declared_bytes(request, limit_bytes)):
+        data = await read_body(request, limit_bytes)
+        message, body = decode(data)
+        if not isinstance(message, m.Submit):
+            raise ProtocolError(f"expected a Submit, got a {type(message).__name__}")
+        ack = await intake_of(request).submit(user, message, body)
     return Response(b"" if ack == _NOTHING_TO_SAY else encode(ack), media_type=BINARY)  # an empty body is sent in one piece with the headers
 
 
