@@ -6,7 +6,9 @@ import importlib
 
 from benchmarks.cases import Benchmark
 
-NAMES = ("dispatch", "data", "proxy", "store", "small-objects", "broadcast", "staging", "batching", "routing", "scale", "soak")
+NAMES = (
+    "dispatch", "data", "proxy", "store", "small-objects", "broadcast", "staging", "batching", "routing", "scale", "soak", "engines", "elasticity",
+)
 
 PEERS = ("dask", "htex", "ray", "proxystore", "ppe", "loky", "raw")
 """Names that ``--peers`` takes."""

@@ -29,12 +29,19 @@ class ProgramError(Exception):
 @contextmanager
 def program(*arguments: str, ready: Path) -> Iterator[None]:
     """This module as a program; entered when the file ``ready`` is there, ended by TERM."""
-    process = subprocess.Popen([sys.executable, "-m", __name__, *arguments])
+    with started([sys.executable, "-m", __name__, *arguments], ready=ready):
+        yield
+
+
+@contextmanager
+def started(command: Sequence[str], *, ready: Path) -> Iterator[None]:
+    """The same for any program."""
+    process = subprocess.Popen(command)
     try:
         deadline = time.monotonic() + START_S
         while not ready.exists():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise ProgramError(f"{arguments[0]} did not start: exit code {process.returncode}")
+                raise ProgramError(f"{' '.join(command[1:])} did not start: exit code {process.returncode}")
             time.sleep(0.01)
         yield
     finally:

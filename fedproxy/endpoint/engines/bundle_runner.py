@@ -32,7 +32,7 @@ from fedproxy.protocol.flow import Ahead
 from fedproxy.wire.curve import KeyPair
 from fedproxy.wire.zmq_channel import Channel, Peer
 
-_AHEAD = Ahead(cover_s=0.002, most=2)
+_AHEAD = Ahead(cover_s=0.002, most=8)
 _FOLDER = f"fedproxy-place-{socket.gethostname()}-"
 _HOLD_S = 0.25
 """A bundle that takes longer gives back what it has not begun."""
@@ -80,7 +80,7 @@ class Supervisor:
 
     def __init__(self, address: RelayAddress) -> None:
         self.address = address
-        self._loop = asyncio.new_event_loop()
+        self._loop = _new_loop()
         self._thread = threading.Thread(target=self._serve, name="fedproxy-supervisor", daemon=True)
         self._thread.start()
         self._place = self._do(_open_place(address))
@@ -115,6 +115,15 @@ class Supervisor:
 
     def _terminated(self, _number: int, _frame: object) -> None:
         asyncio.run_coroutine_threadsafe(self._place.close("it was terminated"), self._loop).add_done_callback(lambda _: os._exit(143))
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    made: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return made
 
 
 async def _open_place(address: RelayAddress) -> _Place:
@@ -234,6 +243,8 @@ class _Place:
             case m.ResultAcks():
                 for attempt in message.attempts:
                     self._unacknowledged.pop(attempt, None)
+                if self._fresh and not self._unacknowledged:
+                    self._send_fresh()
             case m.Goodbye():
                 self._end(message.reason)
             case m.Cancel():
@@ -253,9 +264,9 @@ class _Place:
     # ------------------------------------------------------------ answers
 
     def _on_end(self, outcome: m.Outcome, body: bytes) -> None:
-        if not self._fresh:
+        if not self._fresh and not self._unacknowledged:
             self._loop.call_soon(self._send_fresh)
-        self._fresh.append((outcome, body))
+        self._fresh.append((outcome, body))  # what ends before the last answers are acknowledged goes together
         self._close_one(outcome.id)
 
     def _send_fresh(self) -> None:

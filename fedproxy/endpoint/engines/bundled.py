@@ -174,12 +174,17 @@ class BundledEngine:
         if self._stopping or self._loop.time() < self._not_before:
             return
         free = self._carrier.places * _BUNDLES_PER_WORKER - len(self._flights)
-        while self._waiting and free > 0:
+        while self._waiting and free > 0 and (free > self._carrier.places or self._worth_sending_ahead()):
             jobs = take_bundle(self._waiting, self._expected_s, fair_share(len(self._waiting), free), self._limits)
             self._send(jobs)
             free -= 1
         if self._waiting:
             self._carrier.wanted()
+
+    def _worth_sending_ahead(self) -> bool:
+        """All workers have a bundle. Short calls had better wait until the next is full, or a worker is free: a delivery costs more than they do."""
+        run_s = self._expected_s(self._waiting[0])
+        return run_s is None or run_s * len(self._waiting) >= self._limits.cover_s / 2 or len(self._waiting) >= self._limits.most / 4
 
     def _send(self, jobs: list[Job]) -> None:
         assert self._address is not None

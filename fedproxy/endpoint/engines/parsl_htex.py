@@ -16,6 +16,7 @@ from typing import Any
 
 import zmq
 from parsl.executors import HighThroughputExecutor
+from parsl.executors.status_handling import BlockProviderExecutor
 from parsl.jobs.states import JobState, JobStatus
 from parsl.providers.cluster_provider import ClusterProvider
 
@@ -111,7 +112,7 @@ class Htex:
         """All blocks so far; ``ask``: the provider is asked anew."""
         executor = self._executor
         if ask:
-            executor._status = executor.status()
+            executor._status = BlockProviderExecutor.status(executor)  # HTEX's own asks the interchange, for as long as it takes to answer
         return [_job(block, str(executor.blocks_to_job_id.get(block, "")), status) for block, status in executor.status_facade.items()]
 
     def grow(self, count: int) -> None:
