@@ -26,13 +26,13 @@ def build_engine(
         from fedproxy.endpoint.engines.bundled import BundledEngine
         from fedproxy.endpoint.engines.executor import ExecutorCarrier
 
-        return BundledEngine(ExecutorCarrier(config), catalog, callbacks, config.address, (config.address,))
+        return BundledEngine(ExecutorCarrier(config), catalog, callbacks, config.address, (config.address,), containers)
     if isinstance(config, ParslEngine):
-        return _parsl(config, directory, catalog, callbacks)
+        return _parsl(config, directory, catalog, callbacks, containers)
     raise ConfigError(f"engine.type: {config.type!r} is not available")
 
 
-def _parsl(config: ParslEngine, directory: Path, catalog: Catalog, callbacks: Callbacks) -> Engine:
+def _parsl(config: ParslEngine, directory: Path, catalog: Catalog, callbacks: Callbacks, containers: Containers) -> Engine:
     from fedproxy.endpoint.engines.parsl_provider import check_engine_arguments, reach
 
     check_engine_arguments(config)
@@ -40,4 +40,4 @@ def _parsl(config: ParslEngine, directory: Path, catalog: Catalog, callbacks: Ca
     from fedproxy.endpoint.engines.bundled import BundledEngine
     from fedproxy.endpoint.engines.parsl import ParslCarrier
 
-    return BundledEngine(ParslCarrier(config, where, directory), catalog, callbacks, where.bind, where.hosts)
+    return BundledEngine(ParslCarrier(config, where, directory), catalog, callbacks, where.bind, where.hosts, containers)

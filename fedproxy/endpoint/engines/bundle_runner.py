@@ -20,11 +20,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from fedproxy.config.endpoint import LocalEngine as LocalConfig
 from fedproxy.endpoint.catalog import AgentCatalog
 from fedproxy.endpoint.engines.base import Callbacks, Job
 from fedproxy.endpoint.engines.local import LocalEngine
-from fedproxy.endpoint.engines.relay import RelayAddress
+from fedproxy.endpoint.engines.relay import Plain, RelayAddress
 from fedproxy.errors import EndpointError, ProtocolError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import decode, encode, split
@@ -44,13 +46,13 @@ _CONNECT_S = 5.0
 _MESSAGE_BYTES = 8 * 1024 * 1024
 
 
-def run_bundle(buffer: bytes, number: int, relay: tuple[tuple[str, ...], int, bytes, bytes, bytes]) -> bytes:
+def run_bundle(buffer: bytes, number: int, relay: Plain) -> bytes:
     """Run a bundle and return when all that was granted of it has ended; the answers went to the agent.
 
     Raises:
         EndpointError: the agent cannot be reached from here, or no worker process can be started; nothing of the bundle ran.
     """
-    supervisor = _borrow(RelayAddress(*relay))
+    supervisor = _borrow(RelayAddress.of(relay))
     supervisor.run(number, buffer)
     with _LOCK:
         _IDLE.append(supervisor)
@@ -162,7 +164,9 @@ class _Place:
         _sweep()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         self._catalog = AgentCatalog()
-        self._engine = LocalEngine(LocalConfig(max_workers=1), self._folder, self._catalog, Callbacks(lambda _ids: None, self._on_end), ahead=_AHEAD)
+        self._engine = LocalEngine(
+            LocalConfig(max_workers=1), self._folder, self._catalog, Callbacks(lambda _ids: None, self._on_end),
+            evolve(address.containers, prefetch=()), ahead=_AHEAD)
         self._unacknowledged: dict[tuple[bytes, int], tuple[m.Outcome, bytes]] = {}
         self._fresh: list[tuple[m.Outcome, bytes]] = []
         self._claim: m.Claim | None = None

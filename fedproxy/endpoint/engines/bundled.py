@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Protocol
 
 from attrs import evolve
 
+from fedproxy.config.containers import Containers
 from fedproxy.endpoint import strategy
 from fedproxy.endpoint.engines.base import Callbacks, Catalog, Job, Load
 from fedproxy.endpoint.engines.bundles import BundleLimits, Flights, fair_share, take_bundle
@@ -23,6 +24,7 @@ from fedproxy.endpoint.engines.relay import Relay, RelayAddress
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, encode
 from fedproxy.protocol.flow import smoothed
+from fedproxy.protocol.ranked import Ranked
 from fedproxy.protocol.states import TaskState
 
 log = logging.getLogger(__name__)
@@ -90,42 +92,47 @@ class BundledEngine:
     """Jobs over a carrier."""
 
     def __init__(self, carrier: Carrier, catalog: Catalog, callbacks: Callbacks, bind: str, hosts: tuple[str, ...],
-                 limits: BundleLimits = BundleLimits()) -> None:  # noqa: B008 - frozen
+                 containers: Containers = Containers(), limits: BundleLimits = BundleLimits()) -> None:  # noqa: B008 - frozen
         self._carrier, self._catalog, self._callbacks, self._limits = carrier, catalog, callbacks, limits
-        self._bind, self._hosts = bind, hosts
+        self._bind, self._hosts, self._containers = bind, hosts, containers
         self._loop = asyncio.get_running_loop()
         self._relay = Relay(catalog, self)
         self._address: RelayAddress | None = None
-        self._waiting: deque[Job] = deque()
+        self._waiting: Ranked[Job] = Ranked()
         self._flights = Flights()
         self._run_s: dict[bytes, float] = {}
         self._cancelled: dict[bytes, bytes] = {}
         """Task to be stopped → the worker that has it."""
         self._failures = 0
         self._not_before = 0.0
-        self._problem = ""
+        self._problem = self._mismatch = ""
         self._filling = self._stopping = False
 
     # ------------------------------------------------------------ engine
 
     async def start(self) -> None:
         """Listen for workers and start the carrier."""
-        self._address = self._relay.open(self._bind, self._hosts)
+        self._address = self._relay.open(self._bind, self._hosts, self._containers)
         self._carrier.start(self)
         self._check()
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs and fill the places."""
-        self._waiting.extend(jobs)
+        for job in jobs:
+            self._waiting.push(job, job.task.priority)
         self.changed()
+
+    def reprioritize(self, priorities: Mapping[bytes, int]) -> None:
+        """Put waiting jobs behind those of their new priorities; what is on its way to a worker stays there."""
+        for job in self._waiting.take_out(lambda job, priority: priorities.get(job.task.id, priority) != priority):
+            priority = priorities[job.task.id]
+            self._waiting.push(evolve(job, task=evolve(job.task, priority=priority)), priority)
 
     def cancel(self, task_id: bytes) -> None:
         """End a job that nobody claimed; tell the worker that has it otherwise."""
-        for job in self._waiting:
-            if job.task.id == task_id:
-                self._waiting.remove(job)
-                self._end(job, TaskState.CANCELLED, "cancelled before it started", started=False)
-                return
+        for job in self._waiting.take_out(lambda job, _priority: job.task.id == task_id):
+            self._end(job, TaskState.CANCELLED, "cancelled before it started", started=False)
+            return
         if task_id not in self._flights:
             return
         holder = self._flights.holder(task_id)
@@ -140,17 +147,20 @@ class BundledEngine:
         """Counts, and what is wrong."""
         carrier = self._carrier
         idle = max(0, carrier.workers - self._flights.running)
-        return Load(carrier.workers, idle, len(self._waiting) + self._flights.unclaimed, carrier.blocks, carrier.problem or self._problem)
+        return Load(carrier.workers, idle, len(self._waiting) + self._flights.unclaimed, carrier.blocks, self._said())
+
+    def _said(self) -> str:
+        return self._carrier.problem or self._problem or self._mismatch
 
     def details(self) -> Mapping[str, object]:
         """What the carrier says, and the bundles under way."""
         bundles = {"running": self._flights.running, "queued": self._flights.queued}
-        return {**self._carrier.details(), "bundles": bundles, "problem": self._carrier.problem or self._problem}
+        return {**self._carrier.details(), "bundles": bundles, "problem": self._said()}
 
     async def stop(self) -> None:
         """Stop the carrier; every job ends."""
         self._stopping = True
-        waiting, self._waiting = list(self._waiting), deque()
+        waiting, self._waiting = list(self._waiting), Ranked()
         for number in self._flights.numbers():
             waiting += self._flights.land(number)[0]
         for job in waiting:
@@ -183,7 +193,7 @@ class BundledEngine:
 
     def _worth_sending_ahead(self) -> bool:
         """All workers have a bundle. Short calls had better wait until the next is full, or a worker is free: a delivery costs more than they do."""
-        run_s = self._expected_s(self._waiting[0])
+        run_s = self._expected_s(self._waiting.peek())
         return run_s is None or run_s * len(self._waiting) >= self._limits.cover_s / 2 or len(self._waiting) >= self._limits.most / 4
 
     def _send(self, jobs: list[Job]) -> None:
@@ -224,8 +234,11 @@ class BundledEngine:
         """Not started there: another worker may have them."""
         self._put_back(self._flights.take_back(peer, ids))
 
-    def joined(self, peer: bytes, _python: str) -> None:
+    def joined(self, peer: bytes, python: str) -> None:
         """Connected (again): what it was to stop it may not have heard."""
+        if python.split(".")[:2] != [str(part) for part in sys.version_info[:2]]:
+            self._mismatch = f"workers run Python {python}, this endpoint {sys.version.split()[0]}: what clients send may not work there"
+            log.warning("%s (%s)", self._mismatch, peer.decode(errors="replace"))
         for task_id, holder in self._cancelled.items():
             if holder == peer:
                 self._relay.cancel(peer, task_id)
@@ -273,7 +286,8 @@ class BundledEngine:
         log.warning("%s; next try in %.1f s", self._problem, delay_s)
 
     def _put_back(self, jobs: list[Job]) -> None:
-        self._waiting.extendleft(reversed(jobs))
+        for job in reversed(jobs):
+            self._waiting.push_front(job, job.task.priority)
         if jobs:
             self.changed()
 

@@ -7,12 +7,12 @@ answered may have started.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 
 from attrs import define, field, frozen
 
 from fedproxy.endpoint.engines.base import Job
+from fedproxy.protocol.ranked import Ranked
 
 
 @frozen
@@ -25,19 +25,19 @@ class BundleLimits:
     size_bytes: int = 1024 * 1024
 
 
-def take_bundle(waiting: deque[Job], expected_s: Callable[[Job], float | None], share: int, limits: BundleLimits) -> list[Job]:
-    """Take the next bundle from the left of ``waiting``; at least one job, at most ``share``.
+def take_bundle(waiting: Ranked[Job], expected_s: Callable[[Job], float | None], share: int, limits: BundleLimits) -> list[Job]:
+    """Take the next bundle from ``waiting``; at least one job where there is one, at most ``share``.
 
     Only calls that are known to be short travel together: one of unknown length goes alone, and so does the first that would pass a limit.
     """
     bundle: list[Job] = []
     time_s, size = 0.0, 0
     while waiting and len(bundle) < max(1, min(share, limits.most)):
-        job = waiting[0]
+        job = waiting.peek()
         run_s = expected_s(job)
         if bundle and (run_s is None or time_s + run_s > limits.cover_s or size + len(job.payload) > limits.size_bytes):
             break
-        bundle.append(waiting.popleft())
+        bundle.append(waiting.pop()[0])
         if run_s is None:
             break
         time_s, size = time_s + run_s, size + len(job.payload)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import zmq
-from attrs import frozen
+from attrs import asdict, frozen
 
+from fedproxy.config.containers import Containers
 from fedproxy.endpoint.engines.base import Catalog
 from fedproxy.errors import ProtocolError
 from fedproxy.protocol import messages as m
@@ -24,22 +25,32 @@ from fedproxy.wire.zmq_channel import Hub
 log = logging.getLogger(__name__)
 
 
+Plain: TypeAlias = tuple[tuple[str, ...], int, bytes, bytes, bytes, dict[str, Any]]
+
+
 @frozen
 class RelayAddress:
-    """How a worker finds its agent, and the keys to get in. Never printed, never on disk."""
+    """How a worker finds its agent, the keys to get in, and how it is to run containers. Never printed, never on disk."""
 
     hosts: tuple[str, ...]
     port: int
     server_key: bytes
     public: bytes
     secret: bytes
+    containers: Containers = Containers()  # noqa: RUF009 - frozen
 
     def __repr__(self) -> str:
         return f"RelayAddress({self.hosts}, {self.port})"
 
-    def plain(self) -> tuple[tuple[str, ...], int, bytes, bytes, bytes]:
+    def plain(self) -> Plain:
         """As what any codec can carry."""
-        return self.hosts, self.port, self.server_key, self.public, self.secret
+        return self.hosts, self.port, self.server_key, self.public, self.secret, asdict(self.containers)
+
+    @classmethod
+    def of(cls, plain: Plain) -> RelayAddress:
+        """What `plain` gave."""
+        hosts, port, server_key, public, secret, containers = plain
+        return cls(hosts, port, server_key, public, secret, Containers(**containers))
 
 
 class Listener(Protocol):
@@ -71,10 +82,10 @@ class Relay:
         self._peers: set[bytes] = set()
         self._hub = Hub(self._server, self._who, self._on_message)
 
-    def open(self, bind: str, hosts: tuple[str, ...]) -> RelayAddress:
+    def open(self, bind: str, hosts: tuple[str, ...], containers: Containers) -> RelayAddress:
         """Listen on ``bind``; workers are told to try ``hosts``."""
         port = self._hub.bind(bind, 0)
-        return RelayAddress(hosts, port, self._server.public, self._client.public, self._client.secret)
+        return RelayAddress(hosts, port, self._server.public, self._client.public, self._client.secret, containers)
 
     def cancel(self, peer: bytes, task_id: bytes) -> bool:
         """Tell a worker to stop a task; False where it is not connected."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fedproxy.endpoint.engines.base import Job
 from fedproxy.endpoint.engines.bundles import BundleLimits, Flights, fair_share, take_bundle
 from fedproxy.protocol.messages import Task
+from fedproxy.protocol.ranked import Ranked
 
 LIMITS = BundleLimits(cover_s=1.0, most=4, size_bytes=100)
 
@@ -17,15 +18,22 @@ def job(name: str, size: int = 1, attempt: int = 0) -> Job:
     return Job(Task(name.encode(), b"spec", attempt, size), bytes(size), 0.0)
 
 
+def ranked(jobs: Iterable[Job]) -> Ranked[Job]:
+    found: Ranked[Job] = Ranked()
+    for each in jobs:
+        found.push(each, 0)
+    return found
+
+
 def taken(names: str, expected: dict[str, float | None], share: int = 100, limits: BundleLimits = LIMITS) -> str:
-    return "".join(j.task.id.decode() for j in take_bundle(deque(map(job, names)), lambda j: expected.get(j.task.id.decode(), 0.1), share, limits))
+    return "".join(j.task.id.decode() for j in take_bundle(ranked(map(job, names)), lambda j: expected.get(j.task.id.decode(), 0.1), share, limits))
 
 
 def test_short_calls_travel_together_up_to_the_limits() -> None:
     assert taken("abcdef", {}) == "abcd"
     assert taken("abcdef", {}, share=2) == "ab"
     assert taken("abcdef", {"b": 0.95}) == "a"
-    assert take_bundle(deque([job("a", 60), job("b", 60)]), lambda _: 0.0, 9, LIMITS)[1:] == []
+    assert take_bundle(ranked([job("a", 60), job("b", 60)]), lambda _: 0.0, 9, LIMITS)[1:] == []
 
 
 def test_a_call_of_unknown_or_great_length_goes_alone() -> None:
@@ -36,7 +44,7 @@ def test_a_call_of_unknown_or_great_length_goes_alone() -> None:
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 3)), max_size=30), st.integers(1, 9))
 def test_every_job_is_in_exactly_one_bundle_in_order(times: list[float | None], share: int) -> None:
-    waiting = deque(job(str(i)) for i in range(len(times)))
+    waiting = ranked(job(str(i)) for i in range(len(times)))
     order = []
     while waiting:
         bundle = take_bundle(waiting, lambda j: times[int(j.task.id)], share, LIMITS)
