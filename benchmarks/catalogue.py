@@ -8,6 +8,7 @@ from benchmarks.cases import Benchmark
 
 NAMES = (
     "dispatch", "data", "proxy", "store", "small-objects", "broadcast", "staging", "batching", "routing", "scale", "soak", "engines", "elasticity",
+    "mapreduce",
 )
 
 PEERS = ("dask", "htex", "ray", "proxystore", "ppe", "loky", "raw")

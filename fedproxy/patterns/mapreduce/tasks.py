@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any
 
@@ -38,8 +39,18 @@ class Stopwatch:
         self._last = now
 
 
+def forget_peak() -> None:
+    """From here on the peak memory of this process is counted anew, where the kernel can (Linux)."""
+    with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
 def peak_rss_bytes() -> int:
-    """The most memory that this process has had."""
+    """The most memory that this process has had since `forget_peak`; where that cannot be told, since it started."""
+    with suppress(OSError), open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -64,6 +75,7 @@ def _looked_at(split: Split) -> list[Split]:
 
 def run_map(plan: Plan, endpoint: str, splits: tuple[Split, ...], index: int, attempt: int) -> Made:
     """Read splits, map and combine them, write one block."""
+    forget_peak()
     plan = resolved(plan)
     watch = Stopwatch()
     builder = BlockBuilder(plan.job.records, plan.partitioner, plan.budget, compress=plan.compress)
@@ -90,6 +102,7 @@ def _batches(splits: Sequence[Split], piece_bytes: int) -> Iterator[Batch]:
 
 def run_merge(plan: Plan, endpoint: str, manifest: Manifest, members: tuple[int, int], index: int, attempt: int) -> Made:
     """Make one block of the blocks of several maps, so that reducers read fewer and larger ranges. Nothing is decoded."""
+    forget_peak()
     plan, manifest = resolved(plan), resolved(manifest)
     watch = Stopwatch()
     some = Manifest(manifest.shuffle, manifest.sources[slice(*members)])
@@ -109,6 +122,7 @@ def run_merge(plan: Plan, endpoint: str, manifest: Manifest, members: tuple[int,
 
 def run_reduce(plan: Plan, endpoint: str, manifest: Manifest, index: int, attempt: int) -> Reduced:
     """Fetch the segments of one reducer, merge and reduce them, write or return the output."""
+    forget_peak()
     plan, manifest = resolved(plan), resolved(manifest)
     watch, account = Stopwatch(), Account()
     collector = Collector(plan.job.records, plan.budget)
