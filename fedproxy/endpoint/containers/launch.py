@@ -17,7 +17,7 @@ from pathlib import Path
 from fedproxy.config.containers import Containers
 from fedproxy.endpoint.containers.plan import Plan
 from fedproxy.endpoint.containers.runtimes import Runtime
-from fedproxy.endpoint.engines.launch import Started, widen
+from fedproxy.endpoint.engines.launch import MARK, Started, widen
 
 _PATH_BYTES = 100
 """The kernel takes Unix socket paths of 107 bytes."""
@@ -60,13 +60,13 @@ class InContainer:
     def start(self, number: int, out: int, err: int) -> Started:
         """See `Starter`."""
         listener, path = self._channels.open(number)
-        name = f"fedproxy-{secrets.token_hex(6)}"
+        name, mark = f"fedproxy-{secrets.token_hex(6)}", secrets.token_hex(16)
         launch = self._plan.launch(self._config, self._image, name, path)
         try:
             process = subprocess.Popen(
-                self._runtime.start(launch), env=dict(self._plan.environment), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                self._runtime.start(launch), env={**self._plan.environment, MARK: mark}, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True)
         except OSError:
             listener.close()
             raise
-        return Started(process, listener, listening=True, remove=tuple(self._runtime.remove(name) or ()))
+        return Started(process, listener, listening=True, remove=tuple(self._runtime.remove(name) or ()), mark=mark)

@@ -26,6 +26,7 @@ from fedproxy.endpoint.engines.launch import Bare, Starter
 from fedproxy.endpoint.engines.memory import MEMORY_PERIOD_S, MemoryWatch
 from fedproxy.endpoint.engines.pool import Acts, Pool
 from fedproxy.endpoint.engines.process import Doom, WorkerProcess
+from fedproxy.endpoint.engines.refusal import refused
 from fedproxy.endpoint.engines.shares import Shares
 from fedproxy.endpoint.engines.waiting import Waiting
 from fedproxy.endpoint.surroundings import LAUNCHER
@@ -36,7 +37,6 @@ from fedproxy.protocol.flow import Ahead, smoothed
 from fedproxy.protocol.ranked import Ranked
 from fedproxy.protocol.resources import NOTHING, Capacity, launch_prefix, shortage
 from fedproxy.protocol.states import TaskState
-from fedproxy.serialize import serialize_exception
 
 log = logging.getLogger(__name__)
 
@@ -400,10 +400,7 @@ class LocalEngine:
 
     def _fail(self, job: Job, error: EndpointError) -> None:
         """End a job that cannot run here, with an exception of ours."""
-        body = bytes(serialize_exception(error))
-        times = (job.received, 0.0, 0.0, time.time())
-        self._callbacks.ended(m.Outcome(
-            job.task.id, job.task.attempt, int(TaskState.FAILED), len(body), times, started=False, again=False, reason=str(error)), body)
+        self._callbacks.ended(*refused(job, error))
 
     def _time_is_up(self, worker: WorkerProcess, task_id: bytes, walltime_s: float) -> None:
         if worker.jobs and worker.jobs[0].task.id == task_id:

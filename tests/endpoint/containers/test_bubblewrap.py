@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,10 @@ def size_of(array: bytes) -> int:
     return len(array)
 
 
+def nap(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 def add(a: int, b: int) -> int:
     return a + b
 
@@ -54,6 +59,24 @@ def test_each_function_runs_in_its_image_and_containers_are_reused(engine: Engin
     assert (engine.of(second)["cold_starts"], engine.of(second)["tasks"], engine.of(second)["warm"]) == (1, 4, 3)
     assert engine.details()["containers"]["cold_starts"] == 2
     assert engine.details()["warm"] == {"": 1, first: 1, second: 1}
+
+
+def test_an_elastic_engine_begins_with_a_container(engine: Engine, bwrap: Containers, images: tuple[str, str]) -> None:
+    engine.start(bwrap, max_workers=2, min_workers=0)
+    assert engine.details()["warm"] == {}
+    assert engine.run(label, container=images[0]) == "first"
+    assert engine.run(label) is None
+    assert engine.run(label, container=images[0]) == "first"
+    assert engine.details()["warm"] == {"": 1, images[0]: 1}
+
+
+def test_a_kind_that_waits_is_not_kept_out_by_one_that_is_always_busy(engine: Engine, bwrap: Containers, images: tuple[str, str]) -> None:
+    engine.start(bwrap, max_workers=1)
+    assert engine.run(label, container=images[0]) == "first"
+    busy = [engine.submit(nap, 0.02, container=images[0]) for _ in range(400)]
+    other = engine.submit(label, container=images[1])
+    assert engine.result(other) == "second"
+    assert sum(task in engine.ended for task in busy) < len(busy)
 
 
 def test_many_tasks_of_both_images_share_the_workers(engine: Engine, bwrap: Containers, images: tuple[str, str]) -> None:

@@ -42,9 +42,9 @@ class Bench:
         self.outcomes[outcome.id] = outcome, body
         self._futures[outcome.id].set_result((outcome, body))
 
-    def job(self, function: Callable[..., Any], *args: Any, walltime_s: float | None = None) -> Job:
+    def job(self, function: Callable[..., Any], *args: Any, walltime_s: float | None = None, container: str = "") -> Job:
         made = serialize_function(function)
-        encoded = encode_spec(m.Spec(made.hash, "here", "it", walltime_s=walltime_s))
+        encoded = encode_spec(m.Spec(made.hash, "here", "it", walltime_s=walltime_s, container=container))
         name = spec_hash(encoded)
         self.catalog.learn_spec(name, encoded)
         self.catalog.learn_function(made.hash, bytes(made.body))

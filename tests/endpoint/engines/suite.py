@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from fedproxy.config.endpoint import EngineConfig
+from fedproxy.errors import ContainerRuntimeMissingError
 from fedproxy.protocol.states import TaskState
+from fedproxy.serialize.exceptions import deserialize_exception
 from tests.endpoint.engines.harness import running
 
 
@@ -56,6 +58,17 @@ class EngineSuite:
     @pytest.fixture
     def config(self) -> EngineConfig:
         raise NotImplementedError
+
+    def test_a_job_that_wants_a_container_is_refused_where_none_can_be_had(self, config: EngineConfig, tmp_path: Path) -> None:
+        async def scene() -> None:
+            async with running(config, tmp_path) as bench:
+                (task,) = bench.submit_all([bench.job(double, 1, container="some/image")])
+                outcome, body = await bench.outcome(task)
+                assert (outcome.state, outcome.started) == (TaskState.FAILED, False)
+                assert isinstance(deserialize_exception(body), ContainerRuntimeMissingError)
+                assert await bench.value(bench.submit(double, 2)) == 4
+
+        asyncio.run(scene())
 
     def test_values_exceptions_and_large_data_come_back(self, config: EngineConfig, tmp_path: Path) -> None:
         async def scene() -> None:
