@@ -25,6 +25,8 @@ class Demand:
     """All of them: starting, idle and busy."""
     starting: int = 0
     idle: int = 0
+    ripe: int = 0
+    """Idle ones that have been up for so long (see `ripe`) that a starved kind may have them although something waits for them."""
     idle_s: float = 0.0
     """How long the container that was used least recently has been idle."""
     oldest_s: float = 0.0
@@ -97,7 +99,7 @@ def replace_idle(demands: Mapping[str, Demand]) -> Step | None:
             continue
         spare = [other for other, d in demands.items() if other != kind and d.idle > 0 and d.waiting == 0]
         if not spare and starved(demand):
-            spare = [other for other, d in demands.items() if other != kind and d.idle > 0 and d.containers > d.starting]
+            spare = [other for other, d in demands.items() if other != kind and d.ripe > 0]
         if spare:
             return Step(kind, max(spare, key=lambda other: demands[other].idle_s))
     return None
@@ -106,3 +108,8 @@ def replace_idle(demands: Mapping[str, Demand]) -> Step | None:
 def starved(demand: Demand) -> bool:
     """Whether a kind has no container at all and has waited long enough to take one from a kind that has work."""
     return demand.unserved > 0 and demand.containers == 0 and demand.oldest_s > _PATIENCE * demand.cold_s
+
+
+def ripe(up_s: float, cold_s: float) -> bool:
+    """Whether a container has been up for long enough to be worth its start, also if others take turns with it: else all would only ever start."""
+    return up_s >= _PATIENCE * cold_s

@@ -55,11 +55,12 @@ def test_the_container_that_was_idle_longest_goes() -> None:
 
 
 def test_a_kind_with_work_keeps_its_containers_from_one_that_is_not_starved() -> None:
-    busy = Demand(100, containers=2, idle=1)
+    busy = Demand(100, containers=2, idle=1, ripe=1)
     assert replace_idle({"busy": busy, "new": Demand(1, oldest_s=0.1, cold_s=1)}) is None
     patient = Demand(1, oldest_s=5, cold_s=1)
     assert starved(patient)
     assert replace_idle({"busy": busy, "new": patient}) == Step("new", "busy")
+    assert replace_idle({"busy": Demand(100, containers=2, idle=1), "new": patient}) is None, "what has just come up has to be of use first"
     assert replace_idle({"busy": busy, "served": Demand(1, containers=1, oldest_s=5, cold_s=1)}) is None
 
 

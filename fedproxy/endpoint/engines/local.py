@@ -240,7 +240,7 @@ class LocalEngine:
                 self._answered(worker, outcome, bytes(part))
         elif isinstance(message, m.Ready):
             worker.ready = worker.announced = True
-            worker.idle_since = time.monotonic()
+            worker.idle_since = worker.up_since = time.monotonic()
             self._pool.ready(worker)
             worker.written.begins_at(message.wrote)
             self._failed_starts = 0

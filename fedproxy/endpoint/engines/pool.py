@@ -21,7 +21,7 @@ from fedproxy.endpoint.containers.images import Images
 from fedproxy.endpoint.containers.launch import Channels, InContainer
 from fedproxy.endpoint.containers.plan import Plan, plan_for, this_interpreter
 from fedproxy.endpoint.containers.runtimes import runtime_of
-from fedproxy.endpoint.deployment import Demand, Step, fill_empty, replace_idle, starved
+from fedproxy.endpoint.deployment import Demand, Step, fill_empty, replace_idle, ripe, starved
 from fedproxy.endpoint.engines.launch import Bare, Starter
 from fedproxy.endpoint.engines.process import WorkerProcess
 from fedproxy.endpoint.engines.waiting import Waiting
@@ -189,7 +189,7 @@ class Pool:
             if replacement is None:
                 return
             idle = [w for w in workers if w.kind == replacement.release and w.ready and not w.jobs]
-            self._acts.release(min(idle, key=lambda w: w.idle_since))  # the least recently used
+            self._acts.release(min([w for w in idle if self._is_ripe(w)] or idle, key=lambda w: w.idle_since))  # the least recently used
             self._count_release(replacement.release or "")
             self._start(replacement)
 
@@ -199,7 +199,10 @@ class Pool:
             return False
         kinds = waiting.kinds()
         demands = self._demands([w for w in workers if not w.released], waiting, set(kinds))
-        return any(starved(demands[kind]) for kind in kinds)
+        return any(starved(demands[kind]) for kind in kinds) and any(worker.ready and self._is_ripe(worker) for worker in workers)
+
+    def _is_ripe(self, worker: WorkerProcess) -> bool:
+        return ripe(time.monotonic() - worker.up_since, max((c.cold_s or 0.2 for c in self._counts.values()), default=0.2))
 
     def _can_start(self, kind: str) -> bool:
         if not kind:
@@ -221,6 +224,7 @@ class Pool:
             counts = self._counts.get(kind) or Counts()
             found[kind] = Demand(
                 len(queue) if kind in able else 0, len(mine), sum(not w.announced for w in mine), len(idle),
+                sum(w.ready and not w.jobs and self._is_ripe(w) for w in mine),
                 time.monotonic() - min(idle) if idle else 0.0, max(0.0, now - queue.peek().received) if queue else 0.0,
                 counts.run_s, counts.cold_s or 0.2)
         return found

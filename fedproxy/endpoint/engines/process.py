@@ -53,6 +53,8 @@ class WorkerProcess:
         self.ready = False
         self.announced = False
         """Whether it has ever been ready."""
+        self.up_since = 0.0
+        """When it became ready (monotonic)."""
         self.fresh = bool(kind)
         """A container that was started for a waiting task and has not had one."""
         self.doomed: Doom | None = None

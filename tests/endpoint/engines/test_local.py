@@ -7,7 +7,7 @@ import pytest
 
 from fedproxy.config.endpoint import LocalEngine, Scaling
 from tests.endpoint.engines.harness import running
-from tests.endpoint.engines.suite import EngineSuite, nap
+from tests.endpoint.engines.suite import EngineSuite, double, nap
 
 
 class TestLocalEngine(EngineSuite):
@@ -21,8 +21,7 @@ def test_workers_come_with_the_load_and_go_when_they_were_idle(tmp_path: Path) -
         config = LocalEngine(max_workers=3, min_workers=0, scaling=Scaling(idle_s=0.3, period_s=0.1))
         async with running(config, tmp_path) as bench:
             assert bench.engine.load().workers == 0
-            one = bench.submit(nap, 0.0)
-            assert await bench.value(one) == "rested"
+            assert await bench.value(bench.submit(double, 1)) == 2  # calls known to be short are sent ahead to one worker
             tasks = bench.submit_all([bench.job(nap, 0.5) for _ in range(3)])
             await bench.until(lambda: bench.engine.load().workers == 3, "all workers")
             for task in tasks:
