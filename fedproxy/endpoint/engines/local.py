@@ -37,6 +37,7 @@ from fedproxy.protocol.flow import Ahead, smoothed
 from fedproxy.protocol.ranked import Ranked
 from fedproxy.protocol.resources import NOTHING, Capacity, launch_prefix, shortage
 from fedproxy.protocol.states import TaskState
+from fedproxy.serialize import serialize_exception
 
 log = logging.getLogger(__name__)
 
