@@ -22,7 +22,7 @@ def test_workers_come_with_the_load_and_go_when_they_were_idle(tmp_path: Path) -
         async with running(config, tmp_path) as bench:
             assert bench.engine.load().workers == 0
             assert await bench.value(bench.submit(double, 1)) == 2  # calls known to be short are sent ahead to one worker
-            tasks = bench.submit_all([bench.job(nap, 0.5) for _ in range(3)])
+            tasks = bench.submit_all([bench.job(nap, 3.0) for _ in range(3)])
             await bench.until(lambda: bench.engine.load().workers == 3, "all workers")
             for task in tasks:
                 assert await bench.value(task) == "rested"
