@@ -20,7 +20,6 @@ from fedproxy.config.containers import Containers
 from fedproxy.endpoint import strategy
 from fedproxy.endpoint.engines.base import Callbacks, Catalog, Job, Load
 from fedproxy.endpoint.engines.bundles import BundleLimits, Flights, fair_share, take_bundle
-from fedproxy.endpoint.engines.refusal import no_containers, refused
 from fedproxy.endpoint.engines.relay import Relay, RelayAddress
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, encode
@@ -118,13 +117,9 @@ class BundledEngine:
         self._check()
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Queue jobs and fill the places. Those that want a container are refused."""
+        """Queue jobs and fill the places."""
         for job in jobs:
-            image = self._catalog.spec(job.task.spec).container
-            if image:
-                self._callbacks.ended(*refused(job, no_containers(image, "parsl or executor")))
-            else:
-                self._waiting.push(job, job.task.priority)
+            self._waiting.push(job, job.task.priority)
         self.changed()
 
     def reprioritize(self, priorities: Mapping[bytes, int]) -> None:

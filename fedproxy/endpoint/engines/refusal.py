@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from fedproxy.endpoint.engines.base import Job
-from fedproxy.errors import ContainerRuntimeMissingError, EndpointError
+from fedproxy.errors import EndpointError
 from fedproxy.protocol.messages import Outcome
 from fedproxy.protocol.states import TaskState
 from fedproxy.serialize import serialize_exception
@@ -16,10 +16,3 @@ def refused(job: Job, error: EndpointError) -> tuple[Outcome, bytes]:
     body = bytes(serialize_exception(error))
     times = (job.received, 0.0, 0.0, time.time())
     return Outcome(job.task.id, job.task.attempt, int(TaskState.FAILED), len(body), times, started=False, again=False, reason=str(error)), body
-
-
-def no_containers(image: str, engine: str) -> ContainerRuntimeMissingError:
-    """The error of an engine that starts no containers."""
-    return ContainerRuntimeMissingError(
-        f"the function wants the container image {image!r}, and the {engine} engine starts no containers",
-        hint="submit it to an endpoint with engine.type: local, or start the blocks' workers inside the image by worker_init or the launcher")
