@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import attrs
@@ -41,10 +42,10 @@ def show(
 
 def _value(config: object, key: tuple[str, ...]) -> object:
     for name in key:
-        config = getattr(config, name)
+        config = config.get(name) if isinstance(config, Mapping) else getattr(config, name)
     if isinstance(config, tuple):
         return [output.without_secrets(each) if isinstance(each, str) else each for each in config]
-    if attrs.has(type(config)) or isinstance(config, int | float | bool):
+    if attrs.has(type(config)) or isinstance(config, int | float | bool | Mapping):
         return config
     return output.without_secrets(str(config))
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from fedproxy.cli import daemon, exits, output, programs, report, state
+from fedproxy.cli import daemon, exits, output, programs, report, state, upkeep
 from fedproxy.config import files
 from fedproxy.config.endpoint import EndpointConfig, ParslEngine
 from fedproxy.config.settle import Settled
@@ -18,13 +18,16 @@ from fedproxy.errors import ConfigError, FedproxyError
 
 app = App(name="endpoint", help="Endpoints: the compute resources that run tasks.")
 
+app.command(upkeep.doctor)
+app.command(upkeep.enable_on_boot)
+
 Json = Annotated[bool, Parameter(name="--json")]
 
 
 @app.command
 def configure(
     name: str = "local", *, site: str = "", workers: int | None = None, store: tuple[str, ...] = (),
-    display_name: str = "", force: bool = False,
+    display_name: str = "", template: str = "laptop", force: bool = False,
 ) -> int:
     """Write an endpoint's config.yaml, to be edited or used as it is.
 
@@ -40,14 +43,18 @@ def configure(
         URL of a store of the site, fastest first; may be repeated.
     display_name
         What others see.
+    template
+        The kind of site: laptop, gpu, slurm, pbs, kubernetes, aws or dask.
     force
         Replace a configuration that is there.
     """
     path = files.write_endpoint(
-        name, site=site, workers=workers, stores=store, display_name=display_name, replace=force
+        name, site=site, workers=workers, stores=store, display_name=display_name, template=template, replace=force
     )
     files.load_endpoint(name, env={})
     output.say(f"wrote {path}")
+    if "EDIT" in path.read_text():
+        output.say("edit the lines that are marked EDIT, then look with: fedproxy endpoint doctor " + name)
     output.say(f"start it with: fedproxy endpoint start {name}")
     return exits.OK
 
@@ -113,11 +120,21 @@ def stop(name: str = "local") -> int:
 
 
 @app.command
-def restart(name: str = "local", *, workers: int | None = None) -> int:
-    """Stop an endpoint and start it again in the background, under the same id."""
+def restart(name: str = "local", *, workers: int | None = None, redis: int | None = None) -> int:
+    """Stop an endpoint and start it again in the background, under the same id.
+
+    Parameters
+    ----------
+    name
+        Name of the endpoint.
+    workers
+        Worker processes; wins over the configuration file.
+    redis
+        As of `start`.
+    """
     _check(files.load_endpoint(name))
     daemon.stop(programs.endpoint(name))
-    return start(name, workers=workers, detach=True)
+    return start(name, workers=workers, redis=redis, detach=True)
 
 
 @app.command(name="list")

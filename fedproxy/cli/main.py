@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -30,6 +30,20 @@ def build_app() -> App:
     app.command(demo)
     for command in (local.up, local.down, local.status):
         app.command(command)
+    app.register_install_completion_command(add_to_startup=False)
+
+    @app.command
+    def completion(shell: Literal["bash", "zsh", "fish"]) -> int:
+        """Print what makes a shell complete this command: eval "$(fedproxy completion bash)".
+
+        Parameters
+        ----------
+        shell
+            Which one.
+        """
+        output.raw(app.generate_completion(prog_name="fedproxy", shell=shell))
+        return exits.OK
+
     for group in (service.app, endpoint.app, task.app, store.app, configuration.app):
         app.command(group)
     return app

@@ -27,6 +27,12 @@ def say(text: str) -> None:
     console().print(Text(text))
 
 
+def raw(text: str) -> None:
+    """Text for programs, as it is."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
 def emit_json(data: object) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(jsonlib.dumps(data, indent=2, default=str) + "\n")

@@ -17,6 +17,7 @@ from fedproxy.config.home import endpoint_dir, home, private_dir, service_dir, w
 from fedproxy.config.located import KeyPath, read_located
 from fedproxy.config.service import ServiceConfig
 from fedproxy.config.settle import Settled, Sources, peek, settle
+from fedproxy.config.templates import TEMPLATES, with_workers
 from fedproxy.errors import ConfigError
 
 CONFIG_FILE = "config.yaml"
@@ -35,10 +36,7 @@ ENDPOINT_TEMPLATE = """\
 # Endpoint {name}. Every key may be left out; FEDPROXY_ENDPOINT_... variables and command-line flags win over this file.
 display_name: {display_name}
 {site}
-engine:
-  type: local              # warm worker processes on this node
-{workers}
-{stores}
+{engine}{stores}
 # proxy_threshold_bytes: 65536   # larger results become proxies: they stay in the site's stores
 # heartbeat:
 #   period_s: 30
@@ -88,13 +86,17 @@ def load_endpoint(
 
 def write_endpoint(
     name: str, *, site: str = "", workers: int | None = None, stores: tuple[str, ...] = (), display_name: str = "",
-    replace: bool = False,
+    template: str = "laptop", replace: bool = False,
 ) -> Path:
     """Write the endpoint's ``config.yaml`` (0600), commented, and return its path.
 
     Raises:
-        ConfigError: it is there already and ``replace`` is false, or the folder cannot be written.
+        ConfigError: it is there already and ``replace`` is false, there is no such template, or the folder cannot be written.
     """
+    if template not in TEMPLATES:
+        raise ConfigError(f"there is no template {template!r}", hint=f"there are: {', '.join(TEMPLATES)}")
+    if workers and template != "laptop":
+        raise ConfigError(f"the template {template!r} does not take a number of workers", hint="edit the configuration that it makes")
     path = private_dir(endpoint_dir(check_name(name))) / CONFIG_FILE
     if path.exists() and not replace:
         raise ConfigError(f"endpoint {name!r} is configured already: {path}", hint="edit it, or start afresh: --force")
@@ -102,7 +104,7 @@ def write_endpoint(
     text = ENDPOINT_TEMPLATE.format(
         name=name, display_name=_quoted(display_name or name),
         site=f"site: {_quoted(site)}" if site else "# site: my-machine        # machines that share stores",
-        workers=f"  max_workers: {workers}" if workers else "  # max_workers: 8         # default: one per CPU",
+        engine=with_workers(template, workers),
         stores=f"stores:{listed}" if stores else "# stores: []               # default: shared memory, then files",
     )
     write_private(path, text.encode())

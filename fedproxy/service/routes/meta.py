@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -12,7 +14,7 @@ from fedproxy.service.routes.answers import core_of, user_of
 
 async def health(request: Request) -> Response:
     """GET: the service answers. The only route that needs no token."""
-    return JSONResponse({"status": "ok", "protocol": sorted(UNDERSTOOD)})
+    return JSONResponse({"status": "ok", "now": time.time(), "protocol": sorted(UNDERSTOOD)})
 
 
 async def whoami(request: Request) -> Response:
