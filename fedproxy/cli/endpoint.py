@@ -211,6 +211,7 @@ def delete(name: str, *, force: bool = False) -> int:
         raise FedproxyError(f"endpoint {name!r} is running (pid {running.pid()})", hint="stop it first, or use --force")
     daemon.stop(running)
     state.forget(name)
+    state.forget_redis(running.directory)
     shutil.rmtree(running.directory)
     output.say(f"deleted {running.directory}")
     return exits.OK

@@ -13,6 +13,7 @@ from attrs import asdict, frozen
 
 from fedproxy.cli import output, programs
 from fedproxy.config import files
+from fedproxy.config.home import read_json
 from fedproxy.errors import ConfigError, FedproxyError, ServiceUnavailableError
 
 COLUMNS = ("endpoint", "state", "pid", "up", "site", "workers", "idle", "queued", "id")
@@ -133,6 +134,16 @@ def forget(name: str) -> None:
 
     with suppress(FedproxyError), Client() as client:
         client.delete_endpoint(name)
+
+
+def forget_redis(directory: Path) -> None:
+    """Take the passwords of an endpoint's own Redis servers out of the table, where an agent that was killed left them."""
+    left = read_json(directory / "redis" / "cluster.json")
+    if left and isinstance(ports := left.get("ports"), list):
+        from fedproxy.endpoint.redis_node import Door
+        from fedproxy.store.credentials import withdraw
+
+        withdraw(Door(str(left["host"]), int(port)).address for port in ports)
 
 
 def require_service(url: str = "") -> None:

@@ -126,12 +126,23 @@ def test_a_laptop_with_three_redis_nodes(cli, client, laptop, home, alive_below,
     gc.collect()
     wait_until(lambda: not list(redis.scan_iter("fp:*")))
 
+    # each node has one copy, however many workers and tasks want it
+    def pieces_read():
+        return sum(each["cmdstat_get"]["calls"] for each in redis.info("commandstats", target_nodes="primaries").values() if "cmdstat_get" in each)
+
+    store = fedproxy.Store.from_url(client.get_endpoint_status("laptop")["profile"]["stores"][0])
+    proxy = store.proxy(np.ones(2_000_000))
+    before = pieces_read()
+    assert [future.result(60) for future in [laptop.submit(total, proxy) for _ in range(6)]] == [2_000_000] * 6
+    assert 0 < pieces_read() - before < 40  # of 17 for each reader
+    store.evict(proxy)
+
     code, status = told(cli)
     assert code == 0
     assert status["endpoint_id"] == endpoint_id
     assert (status["state"], status["workers"]) == ("connected", 2)
     assert [node["state"] for node in status["report"]["redis"]] == ["up"] * 3
-    wait_until(lambda: told(cli)[1]["report"]["ended"] == {"SUCCEEDED": 4})
+    wait_until(lambda: told(cli)[1]["report"]["ended"] == {"SUCCEEDED": 10})
     assert told(cli)[1]["report"]["written_bytes"] >= 16_000_000
     assert secret not in json.dumps(status)
     assert secret not in json.dumps(client.get_endpoint_status("laptop"))
@@ -186,8 +197,8 @@ def test_servers_end_with_the_agent_however_it_ends(cli, client, home, number, a
     (node,) = nodes_below(home)
     os.kill(told(cli)[1]["pid"], number)
     wait_until(lambda: set(alive_below(home)) == service_only and not alive(node))
-    if number == signal.SIGKILL:
-        return
+    if number == signal.SIGKILL:  # nobody could take the password out
+        assert cli("endpoint", "delete", "laptop").returncode == 0
     assert json.loads((home / "credentials.json").read_text()) == {}
 
 
