@@ -16,10 +16,11 @@ from fedproxy.dispatch.explain import Explanation, explanation
 from fedproxy.dispatch.functions import serialize_function
 from fedproxy.dispatch.options import DEFAULT
 from fedproxy.dispatch.written import TaskLogs, follow, logs_of
-from fedproxy.errors import ProtocolError, ServiceError
+from fedproxy.errors import ProtocolError, ServiceError, VersionMismatchError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import decode, split
 from fedproxy.protocol.ids import parse_task_id, task_id_text
+from fedproxy.protocol.versions import mismatch_of
 from fedproxy.serialize import deserialize
 from fedproxy.wire.rest import RestClient
 
@@ -58,9 +59,17 @@ class Client:
 
     @property
     def payload_limit_bytes(self) -> int:
-        """The largest inline argument list or result that the service takes."""
+        """The largest inline argument list or result that the service takes.
+
+        Raises:
+            VersionMismatchError: it speaks a protocol that is too far from ours; the message says what to upgrade.
+        """
         if self._limit is None:
-            self._limit = int(self.rest.json("GET", "/v1/whoami")["payload_limit_bytes"])
+            about = self.rest.json("GET", "/v1/whoami")
+            wrong = mismatch_of("the service", about.get("protocol", ()))
+            if wrong is not None:
+                raise VersionMismatchError(wrong.replace("this side", "this client"))
+            self._limit = int(about["payload_limit_bytes"])
         return self._limit
 
     # ------------------------------------------------------------ functions and tasks

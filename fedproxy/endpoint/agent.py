@@ -41,9 +41,10 @@ from fedproxy.endpoint.setup import set_up
 from fedproxy.endpoint.staging import Staging
 from fedproxy.endpoint.telling import Telling
 from fedproxy.protocol import messages as m
-from fedproxy.protocol.codec import UNDERSTOOD, Buffer, decode, encode, split
+from fedproxy.protocol.codec import Buffer, decode, encode, split
 from fedproxy.protocol.ids import new_uuid
 from fedproxy.protocol.states import TaskState
+from fedproxy.protocol.versions import UNDERSTOOD
 from fedproxy.serialize import serialize_exception
 from fedproxy.store.user_redis import REDIS_VARIABLE
 from fedproxy.wire.zmq_channel import Channel, Peer
@@ -184,14 +185,21 @@ class Agent:
 
     # ------------------------------------------------------------ messages
 
-    def _on_frames(self, frames: list[memoryview]) -> None:
+    def _read(self, frames: list[memoryview]) -> tuple[object, memoryview]:
         try:
             message, body = decode(frames[0])
+        except errors.VersionMismatchError as exc:
+            self._fail(errors.VersionMismatchError(exc.message.replace("the peer", "the service").replace("this side", "this endpoint")))
+            return None, frames[0]
         except errors.ProtocolError as exc:
             log.warning("the service sent what is not understood: %s", exc)
+            return None, frames[0]
+        return message, frames[1] if len(frames) > 1 else body
+
+    def _on_frames(self, frames: list[memoryview]) -> None:
+        message, body = self._read(frames)
+        if message is None:
             return
-        if len(frames) > 1:
-            body = frames[1]
         self._heard = time.monotonic()
         if not (self._proved or isinstance(message, m.Welcome | m.Refused | m.Reset)):
             return  # nothing is taken from a service that has not proved itself; it will learn from the next hello what is not here

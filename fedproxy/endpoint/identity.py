@@ -21,12 +21,12 @@ from fedproxy.config.home import host_id, private_dir, write_private
 from fedproxy.config.locate import ServiceAddress, locate_service
 from fedproxy.config.workers import accelerators
 from fedproxy.endpoint.attached import Attached
-from fedproxy.errors import AuthenticationError, EndpointInUseError, ServiceUnavailableError
-from fedproxy.protocol.codec import UNDERSTOOD
+from fedproxy.errors import AuthenticationError, EndpointInUseError, ServiceUnavailableError, VersionMismatchError
 from fedproxy.protocol.messages import Welcome
 from fedproxy.protocol.proof import Session, is_proved
 from fedproxy.protocol.resources import Capacity
 from fedproxy.protocol.tickets import Gate
+from fedproxy.protocol.versions import UNDERSTOOD, mismatch_of
 from fedproxy.wire.curve import KeyPair, load_or_create_keys
 from fedproxy.wire.rest import RestClient
 
@@ -119,10 +119,14 @@ def register(config: EndpointConfig, directory: Path, attached: Attached, data: 
         ServiceUnavailableError: the service did not answer.
         AuthenticationError: it does not accept the token, or is not the service that is pinned.
         EndpointInUseError: another agent is connected as this endpoint.
+        VersionMismatchError: its protocol is too far from ours; the message says what to upgrade.
     """
     keys = load_or_create_keys(directory / "curve.json")
     body = {"name": config.name, "public_key": keys.public.decode(), "profile": profile_of(config, attached.url, data), "versions": sorted(UNDERSTOOD)}
     answer, rest = _ask(lambda: _locate(config), body)
+    wrong = mismatch_of("the service", tuple(answer.get("versions", ())))  # type: ignore[arg-type]
+    if wrong is not None:
+        raise VersionMismatchError(wrong.replace("this side", f"endpoint {config.name!r}"))
     service = pinned(directory, str(answer.get("identity", "")), config.service_key)
     gate = Gate(base64.b64decode(str(answer["ticket_key"])), str(answer["id"]), str(answer["user"]))
     write_private(directory / "endpoint.id", str(answer["id"]).encode())

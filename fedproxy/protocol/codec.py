@@ -1,7 +1,7 @@
 """Messages to bytes and back.
 
 Layout: version (1 byte), message code (1 byte), header length (4 bytes, little-endian), header (msgpack), bodies.
-A peer one version behind is understood; unknown header fields are ignored, missing ones take their defaults.
+A peer one version off is understood (see `versions`); unknown header fields are ignored, missing ones take their defaults.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import msgspec
 
 from fedproxy.errors import ProtocolError, VersionMismatchError
 from fedproxy.protocol import messages as m
+from fedproxy.protocol.versions import UNDERSTOOD, VERSION, mismatch
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | mmap
 
-VERSION = 1
-UNDERSTOOD = frozenset({VERSION - 1, VERSION})
 _HEAD = struct.Struct("<BBI")
 HEAD_SIZE = _HEAD.size
 MAX_HEADER_BYTES = 256 * 1024 * 1024
@@ -78,10 +77,7 @@ def decode(data: Buffer) -> tuple[object, memoryview]:
         raise ProtocolError(f"a message of {len(view)} bytes is too short")
     version, code, length = _HEAD.unpack_from(view)
     if version not in UNDERSTOOD:
-        raise VersionMismatchError(
-            f"the peer speaks protocol {version}, this side understands {sorted(UNDERSTOOD)}",
-            hint="upgrade the " + ("peer" if version < VERSION else "older side") + " with pip install -U fedproxy",
-        )
+        raise VersionMismatchError(str(mismatch("the peer", version)))
     decoder = _DECODERS.get(code)
     end = HEAD_SIZE + length
     if decoder is None or end > len(view):

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Sequence
 
-from fedproxy.errors import ProtocolError
+from fedproxy.errors import ProtocolError, VersionMismatchError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import encode, split
 from fedproxy.protocol.ids import TaskId
@@ -20,6 +20,7 @@ from fedproxy.protocol.liveness import excused, own_pause
 from fedproxy.protocol.reconcile import JournalState, reconcile
 from fedproxy.protocol.retry import Again, Tries, after_attempt, backoff_s
 from fedproxy.protocol.states import TERMINAL, TaskState
+from fedproxy.protocol.versions import mismatch_of
 from fedproxy.service.contest import Verdict
 from fedproxy.service.control import Control
 from fedproxy.service.core import Core
@@ -158,9 +159,21 @@ class Forwarder:
 
         self._core.commit.then(opened)
 
+    def refuse(self, peer: bytes, endpoint_id: str, exc: VersionMismatchError) -> None:
+        """An endpoint whose messages cannot be read is told why, once a message; all others go on."""
+        endpoint = self._core.registry.get(endpoint_id)
+        name = f"endpoint {endpoint.name!r}" if endpoint is not None else endpoint_id
+        wrong = exc.message.replace("the peer", name).replace("this side", "the service")
+        log.warning("refused: %s", wrong)
+        self.sessions.send_to(peer, [encode(m.Refused("VersionMismatchError", wrong))])
+
     def _refusal(self, session: Session, endpoint: Endpoint, hello: m.Hello) -> m.Refused | None:
         if hello.endpoint != endpoint.id:
             return m.Refused("AuthenticationError", "this key belongs to another endpoint")
+        wrong = mismatch_of(f"endpoint {endpoint.name!r}" + (f" (fedproxy {hello.release})" if hello.release else ""), hello.versions)
+        if wrong is not None:
+            log.warning("refused: %s", wrong)
+            return m.Refused("VersionMismatchError", wrong.replace("this side", "the service"))
         if session.incarnation == hello.incarnation:
             return None
         verdict = self.sessions.claim(endpoint.id, time.monotonic())

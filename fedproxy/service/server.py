@@ -21,7 +21,7 @@ import uvloop
 
 from fedproxy.config.home import private_dir, read_json, write_private
 from fedproxy.config.service import ServiceConfig
-from fedproxy.errors import ConfigError, ProtocolError
+from fedproxy.errors import ConfigError, ProtocolError, VersionMismatchError
 from fedproxy.protocol.codec import decode
 from fedproxy.service.app import create_app
 from fedproxy.service.core import Core
@@ -104,6 +104,8 @@ async def _serve(config: ServiceConfig) -> None:
         try:
             message, body = decode(frames[0])
             forwarder.on_message(peer, endpoint_id, message, frames[1] if len(frames) > 1 else body)
+        except VersionMismatchError as exc:
+            forwarder.refuse(peer, endpoint_id, exc)
         except ProtocolError as exc:
             log.warning("endpoint %s sent what is not understood: %s", endpoint_id, exc)
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from fedproxy.errors import ProtocolError, VersionMismatchError
 from fedproxy.protocol import messages as m
-from fedproxy.protocol.codec import VERSION, decode, decode_spec, encode, encode_spec, split
+from fedproxy.protocol.codec import decode, decode_spec, encode, encode_spec, split
 from fedproxy.protocol.ids import new_task_id, parse_task_id, task_id_text
+from fedproxy.protocol.versions import VERSION
 
 SAMPLES = [
     m.Submit("g", {b"h": b"s"}, (m.Blob(b"f", 3),), (m.Item(b"i" * 16, b"h", 5, 1.5, "key"),)),
@@ -32,12 +33,13 @@ def test_a_message_comes_back_with_its_body(message: object) -> None:
     assert bytes(body) == b"body"
 
 
-def test_the_previous_version_is_understood_and_others_are_refused_by_name() -> None:
+def test_the_neighbouring_versions_are_understood_and_others_are_refused_by_name() -> None:
     data = bytearray(encode(m.Reset()))
-    data[0] = VERSION - 1
-    assert decode(data)[0] == m.Reset()
-    data[0] = VERSION + 1
-    with pytest.raises(VersionMismatchError, match=f"protocol {VERSION + 1}"):
+    for neighbour in (VERSION - 1, VERSION + 1):
+        data[0] = neighbour
+        assert decode(data)[0] == m.Reset()
+    data[0] = VERSION + 2
+    with pytest.raises(VersionMismatchError, match=rf"protocol {VERSION + 2}.* upgrade this side"):
         decode(data)
 
 

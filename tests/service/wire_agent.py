@@ -19,14 +19,15 @@ from fedproxy.wire.zmq_channel import Channel, Peer
 class WireAgent:
     """Runs its loop in a thread. ``messages`` is all that the service sent, ``held`` the tasks that came, in their order, and are not ended."""
 
-    def __init__(self, client: Client, name: str, *, credit: int, doctor: Callable[[bytes], bytes] = lambda data: data) -> None:
+    def __init__(self, client: Client, name: str, *, credit: int, doctor: Callable[[bytes], bytes] = lambda data: data,
+                 versions: tuple[int, ...] = (1,), python: str = "") -> None:
         import zmq
 
         public, secret = zmq.curve_keypair()
-        answer = client.rest.json("POST", "/v1/endpoints", {"name": name, "public_key": public.decode()})
+        answer = client.rest.json("POST", "/v1/endpoints", {"name": name, "public_key": public.decode(), "profile": {"python": python}})
         self.endpoint_id = str(answer["id"])
         self._peer = Peer(str(answer["address"]), str(answer["server_key"]).encode(), KeyPair(public, secret), f"{self.endpoint_id}/{new_uuid()}".encode())
-        self._credit, self._doctor = credit, doctor
+        self._credit, self._doctor, self._versions = credit, doctor, versions
         self.messages: list[object] = []
         self.refusals: list[str] = []
         self.held: dict[bytes, m.Task] = {}
@@ -49,7 +50,7 @@ class WireAgent:
         self._ready.set()
 
     def _hello(self) -> None:
-        self._send(m.Hello(self.endpoint_id, new_uuid(), "journal", "boot", (1,), self._credit))
+        self._send(m.Hello(self.endpoint_id, new_uuid(), "journal", "boot", self._versions, self._credit, release="7.7"))
 
     def _send(self, message: object, body: bytes = b"") -> None:
         self._channel.send([self._doctor(encode(message)) + body])

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fedproxy.errors import EndpointInUseError, ProtocolError, ServiceUnavailableError
-from fedproxy.protocol.codec import UNDERSTOOD
+from fedproxy.errors import EndpointInUseError, ProtocolError, ServiceUnavailableError, VersionMismatchError
+from fedproxy.protocol.versions import UNDERSTOOD, mismatch_of
 from fedproxy.service.contest import Verdict
 from fedproxy.service.registry import Endpoint
 from fedproxy.service.routes.answers import core_of, forwarder_of, read_body, ticket_terms, user_of
@@ -39,6 +39,9 @@ async def register(request: Request) -> Response:
         wanted = msgspec.json.decode(data, type=Registration)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise ProtocolError(f"a registration that cannot be read: {exc}") from exc
+    wrong = mismatch_of(f"endpoint {wanted.name!r}", wanted.versions)
+    if wrong is not None:
+        raise VersionMismatchError(wrong.replace("this side", "the service"))
     if not 0 < len(wanted.name) <= _NAME_CHARACTERS or len(wanted.public_key) != 40:
         raise ProtocolError("a registration needs a name and a CURVE public key of 40 characters")
     _claim(request, core.registry.named(user, wanted.name))

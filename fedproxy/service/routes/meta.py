@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fedproxy.protocol.codec import UNDERSTOOD
+from fedproxy.protocol.versions import UNDERSTOOD
 from fedproxy.service.routes.answers import core_of, user_of
 
 
