@@ -29,11 +29,11 @@ def _defect(request: Request, exc: Exception) -> Response:
     return defect_response()
 
 
-def create_app(core: Core, forwarder: Forwarder, **state: Any) -> tasks.StraightToSubmit:
+def create_app(core: Core, forwarder: Forwarder, **state: Any) -> Starlette:
     """The application over one set of parts."""
     routes = [*tasks.ROUTES, *looking.ROUTES, *functions.ROUTES, *endpoints.ROUTES, *meta.ROUTES, *transfers.ROUTES, *relay.ROUTES]
     app = Starlette(routes=routes, exception_handlers={FedproxyError: _ours, Exception: _defect})
     app.state.core, app.state.forwarder, app.state.intake = core, forwarder, Intake(core, forwarder)
     for name, value in state.items():
         setattr(app.state, name, value)
-    return tasks.StraightToSubmit(app)
+    return app

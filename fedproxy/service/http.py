@@ -67,6 +67,20 @@ class PatientHttp(HttpToolsProtocol):
         self._in_body = False
         super().on_message_complete()
 
+    def expect_body(self) -> None:
+        """More of a body is to come, which this class does not see: another has read the headers."""
+        self._in_headers, self._in_body = False, True
+        self._since = self.loop.time()
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._allowed_s(), self._look)
+
+    def expect_nothing(self) -> None:
+        """A request is whole, which this class has not seen."""
+        self._in_headers = self._in_body = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def data_received(self, data: bytes) -> None:
         """A piece of a request, or several requests."""
         super().data_received(data)

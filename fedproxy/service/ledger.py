@@ -68,7 +68,7 @@ def open_database(path: Path) -> sqlalchemy.Engine:
 
     @sqlalchemy.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "cache_size=-65536", "wal_autocheckpoint=1000"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "cache_size=-8192", "wal_autocheckpoint=1000"):
             connection.execute(f"PRAGMA {pragma}")
 
     config = Config()

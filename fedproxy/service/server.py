@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvicorn
 import uvloop
+from starlette.applications import Starlette
 
 from fedproxy.config.home import private_dir, read_json, write_private
 from fedproxy.config.service import ServiceConfig
@@ -26,9 +27,11 @@ from fedproxy.protocol.codec import decode
 from fedproxy.service.app import create_app
 from fedproxy.service.core import Core
 from fedproxy.service.forwarder import CHECK_S, Forwarder
-from fedproxy.service.http import Patience, PatientHttp
+from fedproxy.service.http import Patience
 from fedproxy.service.identity import ServiceIdentity
 from fedproxy.service.retention import Retention
+from fedproxy.service.routes.front import RouteFront
+from fedproxy.service.short_way import ShortWay
 from fedproxy.wire.curve import load_or_create_keys
 from fedproxy.wire.zmq_channel import Hub, LinkOptions
 
@@ -122,9 +125,10 @@ async def _serve(config: ServiceConfig) -> None:
         await core.close()
 
 
-async def _run(app: object, listener: socket.socket, core: Core, forwarder: Forwarder, config: ServiceConfig, zmq_port: int) -> None:
+async def _run(app: Starlette, listener: socket.socket, core: Core, forwarder: Forwarder, config: ServiceConfig, zmq_port: int) -> None:
+    patience = Patience(config.header_timeout_s, config.body_timeout_s)
     server = uvicorn.Server(uvicorn.Config(
-        app, http=partial(PatientHttp, Patience(config.header_timeout_s, config.body_timeout_s)), ws="none", lifespan="off",  # type: ignore[arg-type]
+        app, http=partial(ShortWay, RouteFront(core, app.state.intake), patience), ws="none", lifespan="off",  # type: ignore[arg-type]
         access_log=False, log_config=None, timeout_graceful_shutdown=2,
         timeout_keep_alive=75, proxy_headers=False, server_header=False, date_header=False))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

@@ -80,7 +80,16 @@ def user_of(request: Request) -> str:
         AuthenticationError: there is no token, or it is not known.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    user = core_of(request).accounts.user_of(token) if scheme.lower() == "bearer" and token else None
+    return user_with(core_of(request), token if scheme.lower() == "bearer" else "")
+
+
+def user_with(core: Core, token: str) -> str:
+    """The user that a token belongs to.
+
+    Raises:
+        AuthenticationError: it is not known.
+    """
+    user = core.accounts.user_of(token) if token else None
     if user is None:
         raise errors.AuthenticationError("the service does not know this token", hint="set FEDPROXY_TOKEN, or use the token file of `fedproxy up`")
     return user

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Annotated
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
-from fedproxy.errors import FedproxyError, ProtocolError, UnknownTaskError
+from fedproxy.errors import ProtocolError, UnknownTaskError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import decode, encode
 from fedproxy.protocol.ids import TaskId, parse_task_id, task_id_text
 from fedproxy.protocol.states import TaskState
 from fedproxy.protocol.timeline import stations
 from fedproxy.service.core import Core
-from fedproxy.service.routes.answers import core_of, declared_bytes, defect_response, error_response, forwarder_of, intake_of, read_body, user_of
+from fedproxy.service.intake import Intake
+from fedproxy.service.routes.answers import core_of, declared_bytes, forwarder_of, intake_of, read_body, user_of
 from fedproxy.service.rows import DONE_COLUMNS, done_from_row
 from fedproxy.service.streams import Subscriber
-
-log = logging.getLogger(__name__)
 
 BINARY = "application/vnd.fedproxy"
 _LENGTH = struct.Struct("<I")
@@ -42,34 +38,20 @@ async def submit(request: Request) -> Response:
     user, core = user_of(request), core_of(request)
     limit_bytes = core.config.payload_limit_bytes + _BATCH_OVERHEAD
     with core.admission.reading(user, declared_bytes(request, limit_bytes)):
-        data = await read_body(request, limit_bytes)
-        message, body = decode(data)
-        if not isinstance(message, m.Submit):
-            raise ProtocolError(f"expected a Submit, got a {type(message).__name__}")
-        ack = await intake_of(request).submit(user, message, body)
+        return await accept(intake_of(request), user, await read_body(request, limit_bytes))
+
+
+async def accept(intake: Intake, user: str, data: bytes) -> Response:
+    """The answer to a batch of tasks.
+
+    Raises:
+        FedproxyError: as `Intake.submit`.
+    """
+    message, body = decode(data)
+    if not isinstance(message, m.Submit):
+        raise ProtocolError(f"expected a Submit, got a {type(message).__name__}")
+    ack = await intake.submit(user, message, body)
     return Response(b"" if ack == _NOTHING_TO_SAY else encode(ack), media_type=BINARY)  # an empty body is sent in one piece with the headers
-
-
-class StraightToSubmit:
-    """ASGI middleware: a batch of tasks goes straight to `submit`, past the middleware and the router that everything else passes."""
-
-    def __init__(self, app: Starlette) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http" or scope["path"] != "/v1/tasks" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        scope["app"] = self._app
-        try:
-            response = await submit(Request(scope, receive))
-        except FedproxyError as exc:
-            response = error_response(exc)
-        except Exception:
-            log.exception("submit failed")
-            response = defect_response()
-        await response(scope, receive, send)
 
 
 async def _find(core: Core, user: str, text: str) -> tuple[m.Done, bytes, str, str]:
@@ -154,7 +136,7 @@ async def stream(request: Request) -> Response:
     if not (given.isascii() and given.isdigit() and len(given) <= _CURSOR_DIGITS):
         raise ProtocolError(f"`after` is a number of at most {_CURSOR_DIGITS} digits")
     after = int(given)
-    return StreamingResponse(_results(core, user, request.path_params["group_id"], after), media_type=BINARY)
+    return StreamingResponse(results(core, user, request.path_params["group_id"], after), media_type=BINARY)
 
 
 async def close_stream(request: Request) -> Response:
@@ -170,7 +152,8 @@ def _framed(cursor: int, items: list[tuple[m.Done, bytes]]) -> bytes:
     return b"".join((_LENGTH.pack(len(head) + sum(map(len, bodies))), head, *bodies))
 
 
-async def _results(core: Core, user: str, group_id: str, after: int) -> AsyncIterator[bytes]:
+async def results(core: Core, user: str, group_id: str, after: int) -> AsyncGenerator[bytes, None]:
+    """Endings after the cursor ``after``, framed, for as long as somebody reads."""
     # A group belongs to whoever submits to it: another user's stream of the same name is another stream.
     with core.streams.subscribe(user, group_id) as subscriber:
         cursor = after
