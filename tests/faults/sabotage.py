@@ -316,7 +316,7 @@ def show_tables() -> None:
     def make(plain: Callable[..., Any]) -> Callable[..., Any]:
         def create(*args: Any, **kwargs: Any) -> Any:
             app = plain(*args, **kwargs)
-            app._app.router.routes += [Route("/tables", show), Route("/forget", forget)]
+            app.router.routes += [Route("/tables", show), Route("/forget", forget)]
             return app
         return create
 
