@@ -83,7 +83,8 @@ class Turns:
         self._drain_wakes()
         if self._broken is not None:
             raise self._broken
-        if self._leader is None and not self._deferred:
+        # What somebody wants is said before the wake-up is sent: looked at after the draining, none is missed.
+        if self._leader is None and not self._deferred and not self._enough():
             self._read(self._arrivals_or_wakes, self._silence_s)
 
     def _stand_by(self) -> None:

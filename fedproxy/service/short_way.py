@@ -169,7 +169,7 @@ class ShortWay(PatientHttp):
 
     def _write_response(self, response: Response) -> None:
         headers = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
-        self.transport.write(b"%b%b\r\n%b" % (_status_line(response.status_code), headers, response.body))
+        self.transport.write(b"".join((_status_line(response.status_code), headers, b"\r\n", response.body)))
 
     async def _stream(self, request: Request, group: str) -> None:
         found = self._front.stream(request.token, group, request.after)

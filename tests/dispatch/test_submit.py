@@ -358,4 +358,4 @@ def test_executors_that_share_a_client_leave_no_connection_behind(client):
         with Executor("local", client=client) as executor:
             assert executor.submit(abs, -number).result(30) == number
         opened.append(len(os.listdir("/proc/self/fd")))
-    assert opened[-1] <= opened[0]
+    assert opened[-1] <= opened[0], opened
