@@ -9,7 +9,7 @@ from benchmarks import scale_service, scale_workers
 from benchmarks.cases import Benchmark, Case, Sample
 from benchmarks.rows import Metric
 
-PARTS: tuple[ModuleType, ...] = (scale_service, scale_workers)
+PARTS: tuple[ModuleType, ...] = (scale_workers, scale_service)
 """Modules with ``METRICS``, ``SYSTEMS``, ``cases(quick)`` and ``MEASURES`` (a case's name, up to the first dash → how it is measured)."""
 
 
