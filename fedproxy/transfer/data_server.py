@@ -4,7 +4,7 @@ Strategy: a request names an object by its place in a ticket that the service si
 stores are looked into. Bytes go from the store's mapping to the socket. Every piece (`LEAF_BYTES`) goes with its digest, so that the other end
 asks again for one piece only. One thread for each connection, no more than `MOST_CONNECTIONS`.
 
-    GET    /v1/objects/N     with Range: bytes of the ticket's object N; answers with Fedproxy-Leaves
+    GET    /v1/objects/N     with Range: bytes of the ticket's object N, the digest of each piece behind it
     HEAD   /v1/objects/N     its size; of a PUT ticket, what has arrived already
     PUT    /v1/objects/N     with Content-Range and Fedproxy-Leaves: pieces of an object that is pushed here
     DELETE /v1/objects/N
@@ -43,6 +43,7 @@ SCHEME = "Fedproxy-Ticket"
 SITE_SCHEME = "Fedproxy-Site"
 LEAVES = "Fedproxy-Leaves"
 MOST_CONNECTIONS = 256
+DIGEST_BYTES = 8
 BATCH_HEAD = struct.Struct("<BQ8s")
 """Of each object in the answer to a batch: 1 if it is there, its length, its digest (xxh3-64)."""
 _MOST_BODY_BYTES = 8 * 1024 * 1024
@@ -223,11 +224,12 @@ class _Handler(BaseHTTPRequestHandler):
         if start > end or start % LEAF_BYTES:
             raise TransferError("a range begins at a multiple of 4 MiB within the object")
         pieces = [view[at:min(at + LEAF_BYTES, end)] for at in range(start, end, LEAF_BYTES)]
-        digests = ",".join(xxh3_64_hexdigest(piece) for piece in pieces)
-        self._start(206 if asked else 200, end - start, {LEAVES: digests, "Content-Range": f"bytes {start}-{end - 1}/{len(view)}"})
+        length = end - start + DIGEST_BYTES * len(pieces)
+        self._start(206 if asked else 200, length, {"Content-Range": f"bytes {start}-{end - 1}/{len(view)}", LEAVES: "behind"})
         self.wfile.flush()
         for piece in pieces:
             self.connection.sendall(piece)
+            self.connection.sendall(xxh3_64_digest(piece))
 
     def _head(self) -> None:
         text, owner = self._credentials(SCHEME), self.server.owner

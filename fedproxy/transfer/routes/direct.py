@@ -26,7 +26,7 @@ from fedproxy.errors import (
     TransferError,
 )
 from fedproxy.protocol.tickets import Grant
-from fedproxy.transfer.data_server import BATCH_HEAD, LEAVES, SCHEME, BatchRequest
+from fedproxy.transfer.data_server import BATCH_HEAD, DIGEST_BYTES, SCHEME, BatchRequest
 from fedproxy.transfer.http import Connection
 from fedproxy.transfer.partial import LEAF_BYTES, runs
 from fedproxy.transfer.plan import DIRECT, is_loopback
@@ -205,20 +205,21 @@ class DirectRoute:
     def _take(self, connection: Connection, work: _Work, job: Job) -> None:
         answer = connection.answer()
         if isinstance(job, Run):
-            self._take_run(connection, work, job, answer.headers.get(LEAVES.lower(), "").split(","))
+            self._take_run(connection, work, job, answer.length)
         else:
             for place in job.places:
                 self._take_small(connection, work, job, place)
 
-    def _take_run(self, connection: Connection, work: _Work, job: Run, digests: Sequence[str]) -> None:
+    def _take_run(self, connection: Connection, work: _Work, job: Run, length: int) -> None:
         pieces = [(at, min(at + LEAF_BYTES, job.end)) for at in range(job.start, job.end, LEAF_BYTES)]
-        if len(digests) != len(pieces):
+        if length != job.end - job.start + DIGEST_BYTES * len(pieces):
             raise TransferError("the data server answered another range than was asked for")
         buffer = _buffer()
-        for (start, end), digest in zip(pieces, digests, strict=True):
+        for start, end in pieces:
             view = buffer[: end - start]
             connection.read_into(view)
-            if xxh3_64_hexdigest(view) != digest:
+            digest = xxh3_64_hexdigest(view)
+            if connection.read(DIGEST_BYTES).hex() != digest:
                 self._wrong(work, Run(job.place, start, end, job.attempt + 1))
                 continue
             self._keep(work, job.place, start, view, digest)
