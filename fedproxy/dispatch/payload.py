@@ -70,7 +70,7 @@ def pack(args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy) -> Packe
     """
     packed: list[Ref] = []
     needs: list[TaskFuture[Any]] = []
-    if any(isinstance(value, TaskFuture) for value in _leaves(args, kwargs)):
+    if any(issubclass(type(value), TaskFuture) for value in _leaves(args, kwargs)):
         args, kwargs = _replace_futures(args, kwargs, needs)
     if policy.store is not None and any(_is_large(value, policy.threshold_bytes) for value in _leaves(args, kwargs)):
         args, kwargs = _stage(args, kwargs, lambda value: _is_large(value, policy.threshold_bytes), policy.store, packed)
@@ -112,7 +112,7 @@ def _one_level(value: Any, replace: Callable[[Any], Any]) -> Any:
 
 def _replace_futures(args: tuple[Any, ...], kwargs: dict[str, Any], needs: list[TaskFuture[Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     def mark(value: Any) -> Any:
-        if not isinstance(value, TaskFuture):
+        if not issubclass(type(value), TaskFuture):
             return value
         needs.append(value)
         return ResultOf(value.raw_id)

@@ -14,6 +14,7 @@ import pytest
 import fedproxy
 from fedproxy.dispatch.executor import Executor
 from fedproxy.proxy import Proxy, is_resolved
+from fedproxy.store import Store, proxy_from_ref
 from tests.programs import Programs, wait_for
 
 MB = 1_000_000
@@ -136,3 +137,11 @@ def test_over_the_limit_without_a_store_is_refused_at_once(programs: Programs, m
         with pytest.raises(fedproxy.errors.PayloadTooLargeError, match="no store"):
             executor.submit(ones, MB).result(20)
         assert executor.submit(kind_and_sum, np.ones(10)).result(20) == ("ndarray", 10)
+
+
+def test_a_proxy_among_the_arguments_is_not_resolved_by_submitting_it(executor: Executor, running: Programs) -> None:
+    store = Store.from_url(running.store_url())
+    ref = store.put(np.ones(MB))
+    for proxy in (proxy_from_ref(ref), proxy_from_ref(ref, kind="ndarray")):
+        assert executor.submit(kind_and_sum, proxy).result(20)[1] == MB
+        assert not is_resolved(proxy)

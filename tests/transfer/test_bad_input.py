@@ -213,6 +213,7 @@ def test_another_user_gets_no_ticket_no_copy_and_nothing_from_the_relay(setting:
 
 def test_a_site_whose_endpoint_is_gone_is_named_with_since_when_and_what_was_tried(setting: Setting, client: Client) -> None:
     setting.sites.kill("A", signal.SIGKILL)
+    wait_for(lambda: client.get_endpoint_status("B")["online"] and not client.get_endpoint_status("A")["online"], "the service to know")
     text = fails(client, "B", setting.sites.store("A").proxy(b"x" * MB), UnreachableSiteError)
     assert "site 'A'" in text
     assert "last heard of" in text
