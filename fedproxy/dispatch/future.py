@@ -93,7 +93,7 @@ class TaskFuture(Future[T]):
 
     @property
     def used(self) -> tuple[float, int]:
-        """Processor seconds and the largest resident memory in bytes of the worker (0: not measured). Known when the task has ended."""
+        """Processor seconds and the largest resident memory in bytes of the worker (0: too short to be measured). Known when the task has ended."""
         return self.done_info.used if self.done_info else (0.0, 0)
 
     def cancel(self) -> bool:

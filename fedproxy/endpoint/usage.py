@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 _SHORT_S = 0.002
-"""Of shorter tasks only the processor time is told: to look further would cost more than they do."""
+"""Functions that were this short the last time are not measured: to look would cost more than they do."""
 _LONG_S = 0.05
 
 
@@ -19,23 +19,29 @@ class Meter:
         self._cpu = self._children = 0.0
         self._began = 0.0
         self._long: set[bytes] = set()
+        self._short: set[bytes] = set()
 
     def begin(self, function: bytes) -> None:
         """A task of this function begins. One that is known to take its time has its peak measured from here."""
         if function in self._long:
             _forget_peak()
         self._began = time.monotonic()
-        self._cpu = time.process_time()
+        if function not in self._short:
+            self._cpu = time.process_time()
 
     def end(self, function: bytes) -> tuple[float, int]:
-        """Processor seconds, of the programs that it started, too; the largest resident memory in bytes, 0 for very short tasks.
+        """Processor seconds, of the programs that it started, too; the largest resident memory in bytes. Zeros: not measured.
 
         The first long task of a function is told the worker's peak so far.
         """
         took_s = time.monotonic() - self._began
-        cpu_s = time.process_time() - self._cpu
         if took_s < _SHORT_S:
-            return cpu_s, 0
+            self._short.add(function)
+            return 0.0, 0
+        if function in self._short:
+            self._short.remove(function)
+            return 0.0, 0
+        cpu_s = time.process_time() - self._cpu
         if took_s > _LONG_S:
             self._long.add(function)
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
