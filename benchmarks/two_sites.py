@@ -34,7 +34,7 @@ serve(ServiceConfig(directory=Path(sys.argv[1]), host=sys.argv[2]))
 _AGENT = """
 import sys
 from fedproxy.config.endpoint import EndpointConfig, LocalEngine, Transfer
-from fedproxy.endpoint.agent import run
+from fedproxy.endpoint.serve import run
 site, store, host, workers, prefetch, folder = sys.argv[1:]
 transfer = Transfer(data_host=host, prefetch=prefetch == "1", folder=folder)
 run(EndpointConfig(site, site=site, stores=(store,), engine=LocalEngine(max_workers=int(workers)), transfer=transfer))

@@ -28,7 +28,7 @@ _AGENT = """
 import logging, sys
 logging.basicConfig(level=logging.INFO)
 from fedproxy.config.endpoint import EndpointConfig, LocalEngine
-from fedproxy.endpoint.agent import run
+from fedproxy.endpoint.serve import run
 run(EndpointConfig(sys.argv[1], site=sys.argv[3], engine=LocalEngine(max_workers=int(sys.argv[2]), **eval(sys.argv[4])), **eval(sys.argv[5])))
 """
 _CONFIGURED = """
@@ -36,7 +36,7 @@ import logging, sys
 logging.basicConfig(level=logging.INFO)
 logging.getLogger("parsl").setLevel(logging.WARNING)
 from fedproxy.config.files import load_endpoint
-from fedproxy.endpoint.agent import run
+from fedproxy.endpoint.serve import run
 run(load_endpoint(sys.argv[1], flags={("site",): sys.argv[2]}).value)
 """
 

@@ -104,7 +104,7 @@ def start(
         return exits.OK
     if with_parent:
         daemon.end_with_parent()
-    from fedproxy.endpoint.agent import run
+    from fedproxy.endpoint.serve import run
 
     daemon.run_in_foreground(programs.endpoint(name), lambda: run(config))
     return exits.OK

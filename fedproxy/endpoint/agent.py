@@ -7,37 +7,30 @@ Results go to the journal and to the service at once, as many as one turn of the
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
-import signal
 import sys
 import time
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from attrs import evolve
 
 from fedproxy import errors
 from fedproxy.config.endpoint import EndpointConfig
-from fedproxy.config.home import endpoint_dir, write_private
-from fedproxy.endpoint.allowed import VARIABLE as ALLOWED_VARIABLE
+from fedproxy.config.home import write_private
 from fedproxy.endpoint.allowed import AllowList, refusal
-from fedproxy.endpoint.attached import Attached, attached_redis
+from fedproxy.endpoint.attached import Attached
 from fedproxy.endpoint.catalog import AgentCatalog
-from fedproxy.endpoint.data_plane import DataPlane, data_plane
+from fedproxy.endpoint.data_plane import DataPlane
 from fedproxy.endpoint.engines.base import Callbacks, Engine, Job, SupportsPriorities, TellsPlace
 from fedproxy.endpoint.engines.build import build_engine
 from fedproxy.endpoint.holdings import Holdings
-from fedproxy.endpoint.identity import Identity, only_agent, register
+from fedproxy.endpoint.identity import Identity
 from fedproxy.endpoint.journal import Held, Journal
 from fedproxy.endpoint.reporting import Reporter
-from fedproxy.endpoint.sandbox import environment_for
 from fedproxy.endpoint.settings import settings_refusal
-from fedproxy.endpoint.setup import set_up
 from fedproxy.endpoint.staging import Staging
 from fedproxy.endpoint.telling import Telling
 from fedproxy.protocol import messages as m
@@ -46,7 +39,6 @@ from fedproxy.protocol.ids import new_uuid
 from fedproxy.protocol.states import TaskState
 from fedproxy.protocol.versions import UNDERSTOOD
 from fedproxy.serialize import serialize_exception
-from fedproxy.store.user_redis import REDIS_VARIABLE
 from fedproxy.wire.zmq_channel import Channel, Peer
 
 log = logging.getLogger(__name__)
@@ -402,48 +394,3 @@ class Agent:
 
     def _send_results(self, batch: list[tuple[m.Outcome, bytes]]) -> None:
         self._send([encode(m.Results(tuple(outcome for outcome, _ in batch))), *(body for _, body in batch)])
-
-
-def run(config: EndpointConfig) -> None:
-    """Serve an endpoint until SIGTERM or SIGINT.
-
-    Raises:
-        EndpointInUseError: another agent serves it.
-        ServiceUnavailableError: the service did not answer within a minute.
-    """
-    directory = endpoint_dir(config.name)
-    with (only_agent(directory), set_up(config, directory), attached_redis(config, directory) as attached,
-          data_plane(attached.added_to(config), directory) as plane):
-        config = plane.config
-        identity = register(config, directory, attached, plane.profile())
-        plane.start(identity.rest, identity.endpoint_id)
-        os.environ.update(worker_environment(config, identity.endpoint_id, attached))  # all engines' workers inherit it
-        try:
-            _run_loop(_serve(config, identity, directory, attached, plane))
-        finally:
-            with suppress(OSError):
-                os.unlink(directory / "agent.json")
-
-
-def worker_environment(config: EndpointConfig, endpoint_id: str, attached: Attached) -> dict[str, str]:
-    """What all workers of an endpoint find in their environment. No secrets: they are for the machine that resolves."""
-    told = {"FEDPROXY_ENDPOINT_ID": endpoint_id, ALLOWED_VARIABLE: AllowList.of(config.allowed_functions).as_variable()}
-    told |= environment_for(config.sandbox, endpoint_dir(config.name))
-    return told | ({REDIS_VARIABLE: attached.url} if attached.url else {})
-
-
-def _run_loop(main: Coroutine[Any, Any, None]) -> None:
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
-
-
-async def _serve(config: EndpointConfig, identity: Identity, directory: Path, attached: Attached, plane: DataPlane) -> None:
-    gc.freeze()  # what was imported stays: the collector need not look at it between two tasks
-    agent = Agent(config, identity, directory, attached, plane)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, agent.stop.set)
-    await agent.run()

@@ -19,7 +19,7 @@ _AGENT = """
 import logging, sys
 logging.basicConfig(level=logging.INFO)
 from fedproxy.config.endpoint import EndpointConfig, LocalEngine, Transfer
-from fedproxy.endpoint.agent import run
+from fedproxy.endpoint.serve import run
 name, site, store, workers, options = sys.argv[1:]
 run(EndpointConfig(name, site=site, stores=(store,), engine=LocalEngine(max_workers=int(workers)), transfer=Transfer(**eval(options))))
 """
