@@ -33,6 +33,8 @@ class Agent:
     startup: bool = False
     """Its end is not the end of the campaign."""
     event_name: str = ""
+    topic: str | None = None
+    """Whose results it takes."""
 
 
 def agent_of(function: object) -> Agent | None:
@@ -69,7 +71,7 @@ def result_processor(func: Callable[..., Any] | None = None, *, topic: str = "de
         while (result := thinker.queues.take(topic, over=thinker.drained)) is not None:
             step(result)
 
-    return _marked(func, Agent("result_processor", run))
+    return _marked(func, Agent("result_processor", run, topic=topic))
 
 
 @overload

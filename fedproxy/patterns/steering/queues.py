@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
@@ -80,7 +81,7 @@ class TaskQueues:
         self._chosen: dict[tuple[Any, ...], Options] = {}
         self._lock = threading.RLock()
         self._running: dict[str, _Running] = {}
-        self._active = 0
+        self._active: Counter[str] = Counter()
         self._idle = threading.Condition()
         self._closed = False
         self.restored: list[Result] = []
@@ -118,11 +119,11 @@ class TaskQueues:
         result = Result(
             str(uuid.uuid4()), name, self._inboxes.known(topic), args, dict(input_kwargs or {}), dict(task_info or {}), priority, max_retries,
             timestamps={"created": time.time()})
-        self._count(1)
+        self._count(result, 1)
         try:
             self._start(result)
         except BaseException:
-            self._count(-1)
+            self._count(result, -1)
             raise
         return result.task_id
 
@@ -191,7 +192,7 @@ class TaskQueues:
         """As `get_result`; None instead of an error, and as soon as ``over()`` is true and nothing waits (see `wake`)."""
         result = self._inboxes.take(topic, timeout, over)
         if result is not None and not result.intermediate:
-            self._count(-1)
+            self._count(result, -1)
         return result
 
     def wake(self) -> None:
@@ -292,19 +293,22 @@ class TaskQueues:
     @property
     def active_count(self) -> int:
         """Tasks whose last result nobody has taken yet."""
-        return self._active
+        return self._active.total()
+
+    def active_in(self, topic: str) -> int:
+        """As `active_count`, of one topic."""
+        return self._active[topic]
 
     def wait_until_done(self, timeout: float | None = None) -> bool:
         """Wait until nobody has to wait for a result any more. Whether that came in time."""
         with self._idle:
-            return self._idle.wait_for(lambda: self._active == 0, timeout)
+            return self._idle.wait_for(lambda: self._active.total() == 0, timeout)
 
-    def _count(self, change: int) -> None:
+    def _count(self, result: Result, change: int) -> None:
         with self._idle:
-            self._active += change
-            if self._active == 0:
-                self._idle.notify_all()
-        if change < 0 and self._active == 0:
+            self._active[result.topic] += change
+            self._idle.notify_all()
+        if change < 0 and self._active[result.topic] == 0:
             self._inboxes.wake()
 
     def close(self) -> None:
@@ -351,12 +355,12 @@ class TaskQueues:
         self._executors[f"group {group}"] = executor
         futures = {future.task_id: future for future in executor.reload_tasks(group, only=ids)}
         for task_id, result in ids.items():
-            self._count(1)
+            self._count(result, 1)
             self.reattached.append(result)
             self._watch(result, futures[task_id])
         for result in results:
             if _key(journal, result) not in known:
-                self._count(1)
+                self._count(result, 1)
                 self.reattached.append(result)
                 self._start(result)
 

@@ -46,6 +46,7 @@ class BaseThinker(threading.Thread):
         self._logger_name = logger_name or f"{type(self).__module__}.{type(self).__qualname__}"
         self._here = _Here()
         self._barriers: dict[str, threading.Barrier] = {}
+        self._topics: set[str] = set()
         self._left = 0
         self._leaving = threading.Lock()
 
@@ -72,8 +73,10 @@ class BaseThinker(threading.Thread):
         return self.rec
 
     def drained(self) -> bool:
-        """Whether it is over and every result that was under way has been taken; after a failure nobody may be left to take them."""
-        return self.done.is_set() and self.submitters_done.is_set() and (self.queues.active_count == 0 or bool(self.failures))
+        """Whether it is over and all results that result processors wait for have been taken; after a failure nobody may be left to take them."""
+        if not (self.done.is_set() and self.submitters_done.is_set()):
+            return False
+        return bool(self.failures) or not any(self.queues.active_in(topic) for topic in self._topics)
 
     def event(self, name: str) -> tuple[Flag, threading.Barrier]:
         """An event of this thinker, and where those that respond to it meet.
@@ -109,6 +112,7 @@ class BaseThinker(threading.Thread):
         if not agents:
             raise ConfigError(f"{type(self).__name__} has no agents", hint="decorate its methods with @agent and its like")
         self._left = sum(made.kind == "task_submitter" for made, _ in agents.values())
+        self._topics = {made.topic for made, _ in agents.values() if made.topic is not None}
         if not self._left:
             self.submitters_done.set()
         for name in {made.event_name for made, _ in agents.values() if made.event_name}:

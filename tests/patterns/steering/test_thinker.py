@@ -114,6 +114,26 @@ def test_an_agent_that_raises_ends_the_campaign_and_is_heard_of(queues: TaskQueu
     queues.wait_until_done(0)
 
 
+def test_a_result_that_nobody_processes_keeps_no_campaign_from_its_end(queues: TaskQueues) -> None:
+    class Leaves(BaseThinker):
+        @agent
+        def asks(self) -> None:
+            self.queues.send_inputs(3, topic="ml")
+            self.queues.send_inputs(4, topic="sim")
+
+        @result_processor(topic="sim")
+        def takes(self, result: Result) -> None:
+            self.taken = result.value
+
+    thinker = Leaves(queues)
+    thinker.start()
+    thinker.join(60)
+    assert not thinker.is_alive()
+    thinker.check()
+    assert thinker.taken == 16
+    assert queues.get_result("ml", timeout=30).value == 9
+
+
 def test_a_plain_agent_ends_the_campaign_with_itself(queues: TaskQueues) -> None:
     class Short(BaseThinker):
         @agent
