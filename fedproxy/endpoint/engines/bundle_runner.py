@@ -38,6 +38,8 @@ _AHEAD = Ahead(cover_s=0.002, most=8)
 _FOLDER = f"fedproxy-place-{socket.gethostname()}-"
 _HOLD_S = 0.25
 """A bundle that takes longer gives back what it has not begun."""
+_ANSWER_S = 0.01
+"""An answer waits at most so long for others of its bundle: each message costs agent and service more than a short task."""
 _ORPHAN_S = 30.0
 """Without its agent for so long, a worker stops what it runs: the agent counts it as lost by then."""
 _START_S = 60.0
@@ -247,8 +249,6 @@ class _Place:
             case m.ResultAcks():
                 for attempt in message.attempts:
                     self._unacknowledged.pop(attempt, None)
-                if self._fresh and not self._unacknowledged:
-                    self._send_fresh()
             case m.Goodbye():
                 self._end(message.reason)
             case m.Cancel():
@@ -268,13 +268,18 @@ class _Place:
     # ------------------------------------------------------------ answers
 
     def _on_end(self, outcome: m.Outcome, body: bytes) -> None:
-        if not self._fresh and not self._unacknowledged:
-            self._loop.call_soon(self._send_fresh)
-        self._fresh.append((outcome, body))  # what ends before the last answers are acknowledged goes together
+        """Answers go together at the end of a bundle, or when the first of them has waited for long enough."""
+        self._fresh.append((outcome, body))
         self._close_one(outcome.id)
+        if not self._open:
+            self._send_fresh()
+        elif len(self._fresh) == 1:
+            self._loop.call_later(_ANSWER_S, self._send_fresh)
 
     def _send_fresh(self) -> None:
         fresh, self._fresh = self._fresh, []
+        if not fresh:
+            return
         for outcome, body in fresh:
             self._unacknowledged[outcome.id, outcome.attempt] = outcome, body
         self._send(fresh)
