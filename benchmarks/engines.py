@@ -1,7 +1,7 @@
 """No-ops through each engine, against Parsl's HTEX alone: what bundling gains, and what the service and durability cost.
 
-``htex`` is plain HTEX in its fastest form (no encryption, prefetch, no DataFlowKernel, no service). ``fedproxy/parsl`` is the whole path, durable and
-encrypted, on an HTEX of the same size.
+``htex`` is plain HTEX in its fastest form (no encryption, prefetch, no DataFlowKernel, no service). ``fedproxy/parsl-alone`` is our engine on
+an HTEX of the same size, encrypted, without client, service and journal; ``fedproxy/parsl`` is the whole path, durable.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from benchmarks.dispatch import METRICS, measure
 
 SYSTEMS = {
     "fedproxy/parsl": "benchmarks.peers.fedproxy_engines:parsl",
+    "fedproxy/parsl-alone": "benchmarks.peers.engine_alone:parsl",
     "fedproxy/local": "benchmarks.peers.fedproxy_engines:local",
     "htex": "benchmarks.peers.htex_pool:pool",
 }
