@@ -15,14 +15,16 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from fedproxy import Client, Store, get_client
+from fedproxy import Client, get_client
 from fedproxy.errors import ConfigError, FedproxyError, JobError
+from fedproxy.patterns.mapreduce.carry import CARRIED, Offered, evict_offered, offer, out_of_reach, take
+from fedproxy.patterns.mapreduce.cleaning import CLEAN_UP_S, block_keys, remove_blocks, remove_handed, remove_unfinished
 from fedproxy.patterns.mapreduce.inputs import InputFile, Split, bundles, find_inputs, plan_splits
 from fedproxy.patterns.mapreduce.jobs import Job
 from fedproxy.patterns.mapreduce.options import Options
-from fedproxy.patterns.mapreduce.outputs import discard, prepare
+from fedproxy.patterns.mapreduce.outputs import prepare
 from fedproxy.patterns.mapreduce.phases import phases
-from fedproxy.patterns.mapreduce.places import Place, evict_all, find_places, pays_to_compress
+from fedproxy.patterns.mapreduce.places import Place, find_places, pays_to_compress
 from fedproxy.patterns.mapreduce.plan import Made, Plan, Reduced, Spent, resolved
 from fedproxy.patterns.mapreduce.progress import Progress
 from fedproxy.patterns.mapreduce.result import Moved, Result
@@ -31,16 +33,15 @@ from fedproxy.patterns.mapreduce.stage import Outcome, Rules, Stage
 from fedproxy.patterns.mapreduce.tasks import run_map, run_merge, run_reduce, sample_keys
 from fedproxy.patterns.shuffle.boundaries import boundaries
 from fedproxy.patterns.shuffle.collector import Budget
-from fedproxy.patterns.shuffle.manifest import OBJECTS, Manifest, Source, block_key, object_key
+from fedproxy.patterns.shuffle.manifest import OBJECTS, Manifest, Source
 from fedproxy.patterns.shuffle.partition import ByHash
 from fedproxy.patterns.shuffle.writer import Target
-from fedproxy.store import Ref
+from fedproxy.store import Ref, proxy_from_ref
 
 Inputs = str | Sequence[str] | Mapping[str, Sequence[str]]
 _SAMPLED_SPLITS = 64
 _SAMPLES_PER_REDUCE = 40
 _ROUNDS = 6
-_CLEAN_UP_S = 20.0
 
 
 def run(
@@ -103,6 +104,8 @@ class _Driver:
     work: list[_Work] = field(factory=list)
     sources: dict[int, Source] = field(factory=dict)
     merged: dict[int, Source] = field(factory=dict)
+    offered: dict[int, Offered] = field(factory=dict)
+    carried: dict[int, Source] = field(factory=dict)
     outputs: dict[int, Reduced] = field(factory=dict)
     spent: list[Spent] = field(factory=list)
     groups: list[Group] = field(factory=list)
@@ -127,6 +130,7 @@ class _Driver:
         self._make_plan()
         self._map(range(len(self.work)))
         self._merge()
+        self._carry(self._to_carry())
         self._reduce()
         return self._result(time.monotonic() - began)
 
@@ -223,8 +227,50 @@ class _Driver:
         def start(index: int, attempt: int) -> Any:
             return home.executor.submit(run_reduce, self._hand_out(home, "plan"), home.name, self._hand_out(home, "blocks"), index, attempt)
 
-        remake = self._merge_groups if self.groups else self._map
-        self._until_whole("reduce", start, range(self._reduces), self._keep_output, remake)
+        self._until_whole("reduce", start, range(self._reduces), self._keep_output, self._remake)
+
+    def _remake(self, indexes: Sequence[int]) -> None:
+        """Blocks that reducers could not read: brought once more, or made once more."""
+        self._carry([index for index in indexes if index in self.carried])
+        own = [index for index in indexes if index not in self.carried]
+        if own:
+            (self._merge_groups if self.groups else self._map)(own)
+
+    def _carry(self, indexes: Sequence[int]) -> None:
+        """Bring blocks to the reducers' site that cannot be read from there."""
+        if not indexes:
+            return
+        at, base, home = self._by_site(), self._base, self.places[0]
+
+        def start_offer(index: int, attempt: int) -> Any:
+            place = at[base[index].site]
+            return place.executor.submit(offer, self._hand_out(place, "plan"), base[index], self.options.ttl_s)
+
+        def start_take(index: int, attempt: int) -> Any:
+            offered = self.offered[index]
+            return home.executor.submit(
+                take, self._hand_out(home, "plan"), home.name, proxy_from_ref(offered.ref), offered.offsets, offered.ref.site, index, attempt)
+
+        self._until_whole("offer", start_offer, indexes, self._keep_offered, self._merge_groups if self.groups else self._map)
+        self._run_stage("take", start_take, indexes, self._keep_carried)
+        self._forget_offered()
+
+    def _to_carry(self) -> list[int]:
+        """Blocks at other sites, in stores that cannot be read where the reducers are."""
+        home = self.places[0]
+        far = sorted({(source.store, source.site) for source in self._base.values() if source.site != home.site})
+        if not far or self.options.layout == OBJECTS:
+            return []
+        hidden = set(home.executor.submit(out_of_reach, far).result(self._left_s()))
+        return [index for index, source in sorted(self._base.items()) if (source.store, source.site) in hidden]
+
+    @property
+    def _base(self) -> dict[int, Source]:
+        """Blocks as they are at the sites of the maps."""
+        return self.merged if self.groups else self.sources
+
+    def _by_site(self) -> dict[str, Place]:
+        return {place.site: place for place in reversed(self.places)}
 
     def _until_whole(self, name: str, start: Any, indexes: Sequence[int], keep: Any, remake: Any) -> None:
         """Run a stage; as often as it finds that input is gone, make that anew and go on with what is left."""
@@ -261,6 +307,14 @@ class _Driver:
         self.merged[made.source.index] = made.source
         self._keep("merge", made.spent)
 
+    def _keep_offered(self, offered: Offered) -> None:
+        self.offered[offered.index] = offered
+        self.progress.advance("offer")
+
+    def _keep_carried(self, made: Made) -> None:
+        self.carried[made.source.index] = made.source
+        self._keep("take", made.spent)
+
     def _keep_output(self, reduced: Reduced) -> None:
         self.outputs[reduced.index] = resolved(reduced)
         self._keep("reduce", reduced.spent)
@@ -271,7 +325,7 @@ class _Driver:
 
     def _result(self, seconds: float) -> Result:
         outputs = tuple(self.outputs[index] for index in sorted(self.outputs))
-        final = self.merged if self.groups else self.sources
+        final = self._base | self.carried
         home = self.places[0].site
         moved = Moved(
             input=sum(self._input_bytes.values()), intermediate=Manifest(self.shuffle, list(final.values())).nbytes,
@@ -310,7 +364,7 @@ class _Driver:
         assert self._plan is not None
         if what == "plan":
             return evolve(self._plan, targets=self._targets())
-        sources = self.merged if what == "blocks" and self.groups else self.sources
+        sources = self._base | self.carried if what == "blocks" else self.sources
         return Manifest(self.shuffle, [sources[index] for index in sorted(sources)])
 
     def _left_s(self) -> float | None:
@@ -320,28 +374,18 @@ class _Driver:
 
     def clean_up(self) -> None:
         """Remove what all attempts may have written. Every task has ended."""
-        for ref in self._refs:
-            with suppress(FedproxyError):
-                Store.from_url(ref.store).evict(ref)
-        keys = self._keys()
-        for place in self.places:
-            here = [url for url in place.stores if url in place.shared]
-            elsewhere = [url for url in place.stores if url not in place.shared]
-            evict_all(here, keys)
-            if elsewhere and keys:
-                with suppress(FedproxyError, TimeoutError):
-                    place.executor.submit(evict_all, elsewhere, keys).result(_CLEAN_UP_S)
+        remove_handed(self._refs)
+        letters = {"map": "m", "merge": "g", "take": CARRIED}
+        attempts = {letters[name]: stage.attempts for name, stage in self._stages.items() if name in letters}
+        remove_blocks(self.places, block_keys(self.shuffle, attempts, self.options.layout, self._reduces))
+        self._forget_offered()
         if self.output is not None and len(self.outputs) < self._reduces:
-            with suppress(FedproxyError, TimeoutError):
-                self.places[0].executor.submit(discard, self.output, self.shuffle).result(_CLEAN_UP_S)
+            remove_unfinished(self.places[0], self.output, self.shuffle)
 
-    def _keys(self) -> list[str]:
-        blocks = [
-            block_key(self.shuffle, letter, index, attempt)
-            for name, letter in (("map", "m"), ("merge", "g")) if name in self._stages
-            for index, attempts in self._stages[name].attempts.items() for attempt in range(attempts)
-        ]
-        if self.options.layout == OBJECTS:
-            return [object_key(block, reducer) for block in blocks for reducer in range(self._reduces)]
-        return blocks
-
+    def _forget_offered(self) -> None:
+        for place in self.places:
+            refs = [offered.ref for offered in self.offered.values() if offered.ref.site == place.site]
+            if refs:
+                with suppress(FedproxyError, TimeoutError):
+                    place.executor.submit(evict_offered, refs).result(CLEAN_UP_S)
+        self.offered.clear()
