@@ -23,8 +23,9 @@ from fedproxy.testing import servers
 from fedproxy.testing.servers import PASSWORD, Server, cluster_url
 from tests.programs import Programs
 
+pytestmark = pytest.mark.timeout(240)
 MAPS, REDUCES = 12, 6
-BOUND_S = 60.0
+BOUND_S = 120.0
 """In which everything here must have ended, on a busy machine; an idle one takes a few seconds."""
 
 
@@ -134,7 +135,7 @@ def test_a_worker_killed_in_the_shuffle_costs_one_more_attempt(client: Client, t
     thread, found = start(lambda: count(client, text, None, reducer))
     os.kill(int(wait_for(tmp_path / "reached")), signal.SIGKILL)
     go_on(tmp_path / "reached")
-    thread.join(BOUND_S)
+    thread.join(BOUND_S + 30)
     assert right(found[0], text)
     assert found[0].attempts == MAPS + REDUCES + 1
 
@@ -160,7 +161,7 @@ def test_maps_whose_blocks_are_gone_are_run_again_and_no_others(running: Program
     Store.from_url(url).connector.evict(gone[0])
     Store.from_url(url).connector.evict(gone[-1])
     go_on(marker)
-    thread.join(BOUND_S)
+    thread.join(BOUND_S + 30)
     assert right(found[0], text)
     assert len(set(gone)) <= found[0].attempts - found[0].maps - found[0].reduces <= 2 * len(gone) + REDUCES + MAPS
     assert store_keys(url) == []
@@ -182,7 +183,7 @@ def test_a_redis_killed_in_the_shuffle_is_replaced_by_files(programs_with_passwo
         wait_for(marker)
         redis.kill()
         go_on(marker)
-        thread.join(BOUND_S)
+        thread.join(BOUND_S + 30)
         assert right(found[0], text)
         assert all(url.startswith("file:") for url in found[0].stores)
 
@@ -195,7 +196,7 @@ def test_a_node_of_a_redis_cluster_killed_in_the_shuffle(programs_with_password:
         wait_for(marker)
         nodes[1].kill()
         go_on(marker)
-        thread.join(BOUND_S)
+        thread.join(BOUND_S + 30)
         assert right(found[0], text)
 
 
@@ -210,7 +211,7 @@ def test_a_straggler_gets_a_twin_that_may_win(client: Client, text: Path, tmp_pa
     def slow_once(batch: mapreduce.Batch) -> Counter[bytes]:
         if batch.data.startswith(b"word") and not (tmp_path / "slow").exists():
             (tmp_path / "slow").touch()
-            threading.Event().wait(45)
+            threading.Event().wait(100)
         return Counter(batch.data.split())
 
     began = time.monotonic()
@@ -218,7 +219,7 @@ def test_a_straggler_gets_a_twin_that_may_win(client: Client, text: Path, tmp_pa
     result = mapreduce.run(mapreduce.counts(slow_once), str(text), client=client, options=options)
     assert right(result, text)
     assert result.attempts == 6 + 2 + 1
-    assert time.monotonic() - began < 40  # without its twin it would have been 45
+    assert time.monotonic() - began < 90  # without its twin it would have been 100
 
 
 def test_ctrl_c_leaves_nothing(running: Programs, client: Client, text: Path, tmp_path: Path) -> None:

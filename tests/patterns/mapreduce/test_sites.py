@@ -14,7 +14,7 @@ from fedproxy.patterns.mapreduce import Options
 from fedproxy.store import elsewhere
 from tests.transfer.sites import Sites, at_site
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
