@@ -118,7 +118,7 @@ def test_one_server_is_no_cluster_and_nothing_is_kept_if_so_configured(tmp_path:
     alone = RedisCluster(AttachedRedis(nodes=1, persist="never"), tmp_path)
     alone.start()
     assert alone.url.startswith("redis://127.0.0.1:")
-    assert alone.doors[0].facts("INFO")["redis_mode"] == "standalone"
+    assert alone.doors[0].facts("INFO")["cluster_enabled"] == "0"
     alone.stop()
     assert not list(tmp_path.iterdir())
 
