@@ -87,6 +87,8 @@ class Executor(BaseExecutor):
         self.client = client or Client()
         self._connection = self._connect(task_group_id)
         self._kinds: dict[object, Kind] = {}
+        self._last: tuple[SerializedFunction, _Target, Options, bool, Kind] | None = None
+        """What the last call was, and its kind."""
         self._targets: dict[tuple[str, int], _Target] = {}
         """By endpoint and threshold."""
         self._lock = threading.Lock()
@@ -250,7 +252,10 @@ class Executor(BaseExecutor):
         return target
 
     def _kind(self, function: SerializedFunction, target: _Target, options: Options, memoize: bool) -> Kind:
-        """The spec of such calls, made once."""
+        """The spec of such calls, made once. Mostly it is that of the last call: then nothing is hashed."""
+        last = self._last
+        if last is not None and last[0] is function and last[1] is target and last[2] is options and last[3] == memoize:
+            return last[4]
         key = (function.hash, target.info.id, target.info.stores, options.spec_part, memoize)
         kind = self._kinds.get(key)
         if kind is None:
@@ -265,6 +270,7 @@ class Executor(BaseExecutor):
             if len(self._kinds) >= _KINDS:
                 self._kinds.clear()
             kind = self._kinds[key] = Kind(spec_hash(encoded), encoded, function, self._endpoint(), target.info.id)
+        self._last = (function, target, options, memoize, kind)
         return kind
 
     @property
@@ -292,6 +298,7 @@ class Executor(BaseExecutor):
         self.client = Client(self.client.url)
         self._connection = self._connect(None)
         self._kinds.clear()
+        self._last = None
         self._targets.clear()
 
     def _ask(self, future: TaskFuture[Any], question: str) -> Any:
