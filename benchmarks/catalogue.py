@@ -8,10 +8,10 @@ from benchmarks.cases import Benchmark
 
 NAMES = (
     "dispatch", "data", "proxy", "store", "small-objects", "broadcast", "staging", "batching", "routing", "scale", "soak", "engines", "elasticity",
-    "mapreduce",
+    "mapreduce", "steering",
 )
 
-PEERS = ("dask", "htex", "ray", "proxystore", "ppe", "loky", "raw")
+PEERS = ("dask", "htex", "ray", "proxystore", "ppe", "loky", "colmena", "raw")
 """Names that ``--peers`` takes."""
 
 

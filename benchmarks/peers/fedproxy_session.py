@@ -53,10 +53,10 @@ def started(command: Sequence[str], *, ready: Path) -> Iterator[None]:
             process.wait()
 
 
-def endpoint_config(workers: int, name: str = ENDPOINT) -> EndpointConfig:
+def endpoint_config(workers: int, name: str = ENDPOINT, stores: tuple[str, ...] = ()) -> EndpointConfig:
     """An endpoint of a site of its own: nobody else's objects share its stores."""
     site = f"bench-{hashlib.sha256(os.environ['FEDPROXY_HOME'].encode()).hexdigest()[:12]}"
-    return EndpointConfig(name=name, site=site, engine=LocalEngine(max_workers=workers))
+    return EndpointConfig(name=name, site=site, engine=LocalEngine(max_workers=workers), stores=stores)
 
 
 @contextmanager
@@ -72,17 +72,23 @@ def cleared(urls: Sequence[str]) -> Iterator[None]:
 @contextmanager
 def session(host: Host) -> Iterator[Executor]:
     """An executor on a running endpoint with ``host.workers`` workers."""
-    os.environ["FEDPROXY_HOME"] = str(host.directory / "home")
-    with (
-        cleared(endpoint_config(host.workers).store_urls()),
-        program("service", ready=service_dir() / "service.json"),
-        program("endpoint", str(host.workers), ready=endpoint_dir(ENDPOINT) / "agent.json"),
-        Executor(endpoint_id=ENDPOINT) as executor,
-    ):
+    with running(host.directory / "home", host.workers), Executor(endpoint_id=ENDPOINT) as executor:
         yield executor
 
 
-def main(kind: str, workers: str = "", name: str = ENDPOINT) -> None:
+@contextmanager
+def running(home: Path, workers: int, *stores: str) -> Iterator[None]:
+    """A service and one endpoint, with ``stores`` or its own."""
+    os.environ["FEDPROXY_HOME"] = str(home)
+    with (
+        cleared(endpoint_config(workers, stores=stores).store_urls()),
+        program("service", ready=service_dir() / "service.json"),
+        program("endpoint", str(workers), ENDPOINT, *stores, ready=endpoint_dir(ENDPOINT) / "agent.json"),
+    ):
+        yield
+
+
+def main(kind: str, workers: str = "", name: str = ENDPOINT, *stores: str) -> None:
     """Be the service, or the endpoint (``unbatched``: one that takes no more tasks than it has workers); until TERM."""
     if kind == "service":
         from fedproxy.service.server import serve
@@ -93,7 +99,7 @@ def main(kind: str, workers: str = "", name: str = ENDPOINT) -> None:
 
         if kind == "unbatched":
             agent._CREDIT = int(workers)
-        agent.run(endpoint_config(int(workers), name))
+        agent.run(endpoint_config(int(workers), name, stores))
 
 
 if __name__ == "__main__":
