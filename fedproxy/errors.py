@@ -37,7 +37,12 @@
     │   ├── StagingFullError            no room at the destination
     │   ├── TransferStalledError        (also TimeoutError) no byte has moved for too long
     │   ├── ForbiddenAddressError       a URL leads to an address that it may not lead to
-    │   └── TransferCancelledError
+    │   ├── TransferCancelledError
+    │   ├── GlobusLoginError            Globus does not know who asks, or not any more
+    │   ├── GlobusConsentError          a Globus collection wants the user's consent first
+    │   ├── GlobusTaskError             Globus ended a transfer without success
+    │   │   └── GlobusPausedError       Globus, or somebody there, has paused it
+    │   └── FilePathError               (also ValueError) a path with ``..``, or a symbolic link in what arrived
     ├── EndpointError
     │   ├── EndpointOfflineError
     │   ├── ResourcesError              a task asks for more than the endpoint will ever have
@@ -246,6 +251,34 @@ class ForbiddenAddressError(TransferError):
 
 class TransferCancelledError(TransferError):
     """Somebody asked for the end of this transfer."""
+
+
+class GlobusLoginError(TransferError):
+    """Globus does not know who asks, or not any more."""
+
+
+class GlobusConsentError(TransferError):
+    """A Globus collection wants the user's consent first. ``scopes`` are what must be consented to."""
+
+    def __init__(self, message: str = "", *, scopes: tuple[str, ...] = (), site: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, site=site, hint=hint)
+        self.scopes = scopes
+
+
+class GlobusTaskError(TransferError):
+    """Globus ended a transfer without success. ``task_id`` is Globus's own; ``code`` is what Globus calls the problem."""
+
+    def __init__(self, message: str = "", *, task_id: str = "", code: str = "", site: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, site=site, hint=hint)
+        self.task_id, self.code = task_id, code
+
+
+class GlobusPausedError(GlobusTaskError):
+    """A transfer was paused, by Globus or by somebody there, for longer than one waits."""
+
+
+class FilePathError(TransferError, ValueError):
+    """A path that leads elsewhere than it says: with ``..`` in it, or by a symbolic link."""
 
 
 class EndpointError(FedproxyError):

@@ -57,7 +57,7 @@ class ClientData:
 
         stager = self.stager
         wanted = [Wanted.of(ref) for ref in refs]
-        waiters = [stager.stage(each) for each in wanted]
+        waiters = stager.stage_all(wanted)
         try:
             with shown(stager, sum(ref.size for ref in refs)):
                 for waiter in waiters:

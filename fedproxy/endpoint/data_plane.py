@@ -68,7 +68,7 @@ class DataPlane:
     def stage(self, refs: Sequence[Ref]) -> list[Future[None]]:
         """Have objects brought here."""
         assert self.stager is not None
-        return [self.stager.stage(Wanted.of(ref)) for ref in refs]
+        return self.stager.stage_all([Wanted.of(ref) for ref in refs])
 
     def elsewhere(self, refs: Sequence[Ref]) -> list[Ref]:
         """Those that cannot be read in place. May take a second for a store that was not asked before."""

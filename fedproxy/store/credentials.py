@@ -122,7 +122,7 @@ def _from_environment() -> Credentials:
     if password := os.environ.get("FEDPROXY_REDIS_PASSWORD"):
         return Credentials(username, password)
     if path := os.environ.get("FEDPROXY_REDIS_PASSWORD_FILE"):
-        return Credentials(username, _read_private(Path(path)).rstrip("\r\n"))
+        return Credentials(username, read_private(Path(path)).rstrip("\r\n"))
     return Credentials(username)
 
 
@@ -131,7 +131,7 @@ def _table() -> dict[str, Credentials]:
     if not path.is_file():
         return {}
     try:
-        rows = json.loads(_read_private(path))
+        rows = json.loads(read_private(path))
         return {name: Credentials(row.get("username"), row.get("password")) for name, row in rows.items()}
     except (ValueError, AttributeError) as exc:
         raise ConfigError(
@@ -139,7 +139,12 @@ def _table() -> dict[str, Credentials]:
         ) from exc
 
 
-def _read_private(path: Path) -> str:
+def read_private(path: Path) -> str:
+    """The text of a file of secrets.
+
+    Raises:
+        ConfigError: others can read it, or nobody can.
+    """
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise ConfigError(f"others can read {path}", hint=f"chmod 600 {path}")

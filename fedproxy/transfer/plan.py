@@ -21,6 +21,8 @@ _WEIGHT = 0.3
 _PENALTY_S = 10.0
 _LONGEST_PENALTY_S = 600.0
 RELAY_STORE = "relay:"
+GLOBUS_EXPORT = "globus-export"
+"""Scheme of copies that a site has laid into its Globus collection."""
 
 
 @frozen
@@ -135,9 +137,11 @@ def plan(question: Question) -> Plan:
 
 
 def _routes_from(replica: Replica) -> Sequence[str]:
-    """A copy in the relay is had from the relay only, one in a bucket from the bucket only."""
+    """A copy in the relay is had from the relay only, one laid into a Globus collection by Globus only."""
     if replica.store.startswith(RELAY_STORE):
         return (RELAY,)
+    if replica.store.startswith(f"{GLOBUS_EXPORT}:"):
+        return (GLOBUS,)
     return NAMES
 
 

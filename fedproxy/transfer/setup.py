@@ -11,6 +11,7 @@ from fedproxy.transfer.plan import NAMES
 from fedproxy.transfer.routes.base import Route
 from fedproxy.transfer.routes.bucket import BucketRoute
 from fedproxy.transfer.routes.direct import DirectRoute
+from fedproxy.transfer.routes.globus import GlobusRoute
 from fedproxy.transfer.routes.relay import RelayRoute
 from fedproxy.transfer.routes.url import UrlRoute
 from fedproxy.transfer.service_link import ServiceLink
@@ -51,6 +52,7 @@ def routes(config: Transfer, link: ServiceLink) -> dict[str, Route]:
     """
     made: dict[str, Route] = {
         "bucket": BucketRoute(link),
+        "globus": GlobusRoute(link),
         "direct": DirectRoute(link, streams=config.streams, stall_s=config.stall_s),
         "url": UrlRoute(Guard(config.allowed_hosts), stall_s=config.stall_s),
         "relay": RelayRoute(link, stall_s=config.stall_s),

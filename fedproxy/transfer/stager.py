@@ -94,19 +94,32 @@ class Stager:
 
     def stage(self, wanted: Wanted) -> Future[None]:
         """Have an object here. The future ends when it is; cancel it when you want it no more."""
-        waiter: Future[None] = Future()
-        if self.parts.space.has(wanted):
-            waiter.set_result(None)
-            return waiter
+        return self.stage_all([wanted])[0]
+
+    def stage_all(self, wanted: Sequence[Wanted]) -> list[Future[None]]:
+        """`stage` for each, at once: what comes from one site goes as one batch."""
+        waiters: list[Future[None]] = []
+        missing: list[tuple[Wanted, Future[None]]] = []
+        for each in wanted:
+            waiter: Future[None] = Future()
+            waiters.append(waiter)
+            if self.parts.space.has(each):
+                waiter.set_result(None)
+            else:
+                missing.append((each, waiter))
         with self._changed:
-            entry = self._entries.get(wanted.id)
-            if entry is None or entry.unwanted:
-                entry = self._entries[wanted.id] = Entry(wanted)
-                self._queue.append(entry)
-            entry.waiters.append(waiter)
-            entry.asked += 1
+            for each, waiter in missing:
+                self._want(each, waiter)
             self._changed.notify_all()
-        return waiter
+        return waiters
+
+    def _want(self, wanted: Wanted, waiter: Future[None]) -> None:
+        entry = self._entries.get(wanted.id)
+        if entry is None or entry.unwanted:
+            entry = self._entries[wanted.id] = Entry(wanted)
+            self._queue.append(entry)
+        entry.waiters.append(waiter)
+        entry.asked += 1
 
     def cancel(self, ids: Sequence[str]) -> None:
         """End these transfers (ids as in reports)."""
