@@ -81,7 +81,8 @@ def lies_at(source: Replica, site: Site) -> str | None:
     split = urlsplit(source.store)
     if split.scheme == GLOBUS_EXPORT:
         return f"{split.path}/{source.key}" if split.netloc == site.globus.collection else None
-    if split.scheme != "file" or not site.globus.folder or source.store not in site.stores or place_of(source.key) is not None:
+    own = {store.partition("?")[0] for store in site.stores}
+    if split.scheme != "file" or not site.globus.folder or source.store.partition("?")[0] not in own or place_of(source.key) is not None:
         return None
     return _shown(PurePosixPath(site.globus.base_path), Path(site.globus.folder), Path(split.path) / source.key)
 
