@@ -52,9 +52,9 @@ def parsl(host: Host) -> FedproxyPool:
 
 def main(workers: str) -> None:
     """Be the endpoint; until TERM."""
-    from fedproxy.endpoint import agent
+    from fedproxy.endpoint.serve import run
 
-    agent.run(parsl_config(int(workers)))
+    run(parsl_config(int(workers)))
 
 
 if __name__ == "__main__":
