@@ -10,7 +10,7 @@ from typing import cast
 from benchmarks.arrays import check_equal
 from benchmarks.cases import Benchmark, Case, Sample
 from benchmarks.functions import echo
-from benchmarks.peers.base import STAGE_METRICS, Handle, Pool, SupportsStages
+from benchmarks.peers.base import HOP_METRICS, STAGE_METRICS, Handle, Pool, SupportsHops, SupportsStages
 from benchmarks.rows import Metric, percentile
 
 METRICS = (
@@ -20,6 +20,7 @@ METRICS = (
     Metric("p95", "ms", "lower"),
     Metric("p99", "ms", "lower"),
     *STAGE_METRICS,
+    *HOP_METRICS,
 )
 
 SYSTEMS = {
@@ -44,6 +45,7 @@ def cases(quick: bool) -> Sequence[Case]:
         Case("noop-each", {"tasks": tasks}, warm, repetitions),
         Case("noop-batch", {"tasks": tasks}, warm, repetitions),
         Case("latency", {"tasks": tasks // 10}, {"tasks": 50}, repetitions),
+        Case("hops", {"tasks": tasks // 10}, {"tasks": 50}, repetitions, systems=("fedproxy",)),
     ]
 
 
@@ -86,7 +88,17 @@ def latency(pool: Pool, tasks: int) -> Sample:
     return {**found, **(pool.stages(handles) if isinstance(pool, SupportsStages) else {})}
 
 
-MEASURES = {"noop-each": each, "noop-batch": batch, "latency": latency}
+def hops(pool: Pool, tasks: int) -> Sample:
+    """As `latency`: the median time of each hop, as in funcX (TPDS 2022, Fig. 3)."""
+    handles = []
+    for number in range(tasks):
+        handle = pool.submit(echo, number)
+        check_equal(pool.result(handle), number)
+        handles.append(handle)
+    return cast("SupportsHops", pool).hops(handles)
+
+
+MEASURES = {"noop-each": each, "noop-batch": batch, "latency": latency, "hops": hops}
 
 
 def measure(case: Case, subject: object) -> Sample:

@@ -69,6 +69,28 @@ STAGE_METRICS = tuple(Metric(f"stage_{name}", "ms", "lower") for name in ("clien
 """What ``stages`` may give: up to the request read, to the endpoint's connection, to the worker, in it, and back."""
 
 
+HOPS = {
+    "t_c": (("submitted", "accepted"),),
+    "t_s": (("accepted", "committed"),),
+    "t_f": (("committed", "received"), ("returned", "finished")),
+    "t_e": (("received", "started"), ("ended", "returned")),
+    "t_w": (("started", "ended"),),
+    "t_r": (("finished", "resolved"),),
+}
+"""Hop to the pairs of stations that it lies between: client to service, service (until durable), forwarder (both ways over the link), endpoint
+(to the worker and back), worker, and back to the client. t_s, t_f, t_e and t_w are the paper's (TPDS 2022, Fig. 3)."""
+
+HOP_METRICS = tuple(Metric(hop, "ms", "lower") for hop in HOPS)
+
+
+class SupportsHops(Protocol):
+    """A pool whose tasks know when they passed which station."""
+
+    def hops(self, handles: Sequence[Handle]) -> dict[str, float]:
+        """Median time of each of `HOPS` over finished tasks, ms."""
+        ...
+
+
 @runtime_checkable
 class SupportsOwnTimes(Protocol):
     """A pool that is measured from inside: what it does for the last task is not what others do."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from benchmarks.host import Host
-from benchmarks.peers.base import Function
+from benchmarks.peers.base import HOPS, Function
 from benchmarks.peers.fedproxy_session import session
 from fedproxy import Executor, Proxy
 from fedproxy.proxy import extract
@@ -55,6 +55,11 @@ class FedproxyPool:
             if times:
                 found[f"stage_{name}"] = 1e3 * fmean(times)
         return found
+
+    def hops(self, handles: Sequence[Any]) -> dict[str, float]:
+        """Median of each hop, from the tasks' timelines."""
+        lines = [handle.timeline() for handle in handles]
+        return {hop: 1e3 * median(sum(line[end] - line[begin] for begin, end in pairs) for line in lines) for hop, pairs in HOPS.items()}
 
 
 def pool(host: Host) -> FedproxyPool:

@@ -58,7 +58,9 @@ class Outbound:
     def inserted(self, tasks: list[LiveTask]) -> None:
         """These are durable: send those marked so, queue the others."""
         ready: dict[str, list[LiveTask]] = {}
+        now = time.time()  # what is in the ledger was written before it was durable; the client is told when it was
         for task in tasks:
+            task.committed = now
             if task.state is TaskState.SENT:
                 ready.setdefault(task.endpoint, []).append(task)
             elif task.state is TaskState.QUEUED:
@@ -114,6 +116,9 @@ class Outbound:
 
     def deliver(self, session: Session, tasks: list[LiveTask]) -> None:
         """Send tasks that are marked SENT; without a connection they are queued again."""
+        now = time.time()
+        for task in tasks:
+            task.dispatched = now
         for batch in by_size(tasks):
             if session.peer is None or not self._sessions.send(session, tasks_message(self._core, session, batch)):
                 session.drop_connection()

@@ -58,6 +58,8 @@ class Stage(Programs):
         self._watcher: threading.Thread | None = None
         self._lock = threading.RLock()
         self.restarts = 0
+        self.prefix: dict[str, list[str]] = {}
+        """Program → what its command line is put behind."""
 
     def will(self, *faults: Sabotage) -> None:
         """Programs that are started from here on suffer these, and no others."""
@@ -73,7 +75,7 @@ class Stage(Programs):
         environment.pop("FEDPROXY_SERVICE_URL", None)
         code = f"from tests.faults import sabotage; sabotage.apply_all({program!r})\n{code}"
         with (self.home / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-c", code, *args], env=environment, stdout=log, stderr=log)
+            process = subprocess.Popen([*self.prefix.get(name, []), sys.executable, "-c", code, *args], env=environment, stdout=log, stderr=log)
         self.running[name] = process
         self.seen.add(process.pid)
         return process
@@ -267,7 +269,7 @@ class Witness:
                     self._key_of[known] = key
         return self._key_of.get(task_id)
 
-    def wait(self, timeout_s: float = 40.0) -> None:
+    def wait(self, timeout_s: float = 80.0) -> None:
         """Poll until every task that the service knows has ended, and all acknowledged ones are among them."""
         deadline = time.monotonic() + timeout_s
         wanted = {i for story in self.ledger.stories().values() for i in story.acknowledged}
