@@ -148,12 +148,12 @@ class _Driver:
             for place, files in found.items():
                 size = self._note(place, files)
                 share = max(1, round(maps * size / max(1, total)))
-                self.work += [_Work(bundle, place) for bundle in bundles(plan_splits(files, share, most_bytes=most), files, share)]
+                self.work += [_Work(bundle, place) for bundle in bundles(plan_splits(files, share, most_bytes=most), files, share, most_bytes=most)]
             return
         files = self.places[0].executor.submit(find_inputs, list(inputs)).result(self._left_s())
         maps = wanted_maps(self.options.maps, workers, self._note(self.places[0], files))
         everywhere = [place for place in self.places for _ in range(place.workers)]
-        parts = bundles(plan_splits(files, maps, most_bytes=most), files, maps)
+        parts = bundles(plan_splits(files, maps, most_bytes=most), files, maps, most_bytes=most)
         self.work = [_Work(bundle, everywhere[index % len(everywhere)]) for index, bundle in enumerate(parts)]
 
     def _note(self, place: Place, files: Sequence[InputFile]) -> int:

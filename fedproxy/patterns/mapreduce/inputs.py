@@ -85,10 +85,10 @@ def plan_splits(files: Sequence[InputFile], maps: int, *, most_bytes: int) -> li
     return found
 
 
-def bundles(splits: Sequence[Split], files: Sequence[InputFile], maps: int) -> list[tuple[Split, ...]]:
+def bundles(splits: Sequence[Split], files: Sequence[InputFile], maps: int, *, most_bytes: int) -> list[tuple[Split, ...]]:
     """What each map reads: small neighbouring splits (of many small files) together, as long as they are not more than a map's share."""
     sizes = {file.url: file.size for file in files}
-    share = -(-sum(sizes.values()) // max(1, maps))
+    share = min(most_bytes, -(-sum(sizes.values()) // max(1, maps)))
     found: list[list[Split]] = []
     room = 0
     for split in splits:

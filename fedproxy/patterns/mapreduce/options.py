@@ -19,7 +19,7 @@ class Options:
     compressed file."""
     reduces: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     """How many; default one for each worker. Ordered jobs with few distinct keys have fewer."""
-    memory_bytes: int = field(default=DEFAULT_MEMORY_BYTES, validator=validators.ge(8 * 1024 * 1024))
+    memory_bytes: int = field(default=DEFAULT_MEMORY_BYTES, validator=validators.ge(16 * 1024 * 1024))
     """What a task may take beside the worker process itself; what is more is spilled to disk. Only a record may be larger."""
     retries: int = field(default=0, validator=validators.ge(0))
     """How often a task is run again after an exception of the mapper, combiner or reducer."""

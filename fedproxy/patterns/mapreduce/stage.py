@@ -123,7 +123,7 @@ class Stage:
             self._cancel([twin for twin, (other, _) in self._live.items() if other == index])
         elif isinstance(failure, SegmentsLostError):
             outcome.lost.update(failure.sources)
-            outcome.bad_store = failure.store
+            outcome.bad_store = failure.store or outcome.bad_store
         else:
             self._again(index, failure)
 

@@ -59,6 +59,17 @@ def _shrinks(raw: bytes) -> bool:
     return len(lz4.block.compress(sample, store_size=False)) < _WORTH * len(sample)
 
 
+def whole_chunks_bytes(data: Buffer) -> int:
+    """How many of these bytes are whole chunks: the rest is the beginning of one."""
+    at = 0
+    while at + HEAD.size <= len(data):
+        end = at + HEAD.size + HEAD.unpack_from(data, at)[1]
+        if end > len(data):
+            break
+        at = end
+    return at
+
+
 def decode_chunks(data: Buffer) -> Iterator[Chunk]:
     """The chunks of a segment, or of several whole ones end to end.
 

@@ -7,6 +7,7 @@ segments; it travels as one proxy.
 from __future__ import annotations
 
 import itertools
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 
@@ -45,6 +46,10 @@ class Source:
             length = offsets[reducer - first + 1] - offsets[reducer - first]
             if length:
                 yield object_key(self.key(shuffle), reducer), 0, length
+
+    def offset(self, reducer: int) -> int:
+        """Where the segment of ``reducer`` begins in the block, and that of the one before it ends."""
+        return int.from_bytes(self.offsets[8 * reducer : 8 * reducer + 8], sys.byteorder)
 
     def key(self, shuffle: str) -> str:
         """The block's key."""

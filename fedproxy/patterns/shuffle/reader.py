@@ -15,14 +15,17 @@ from queue import Full, Queue
 from attrs import define, field, frozen
 
 from fedproxy.errors import SegmentsLostError, StoreError
-from fedproxy.patterns.shuffle.chunks import BrokenChunkError, Chunk, decode_chunks
+from fedproxy.patterns.shuffle.chunks import BrokenChunkError, Chunk, decode_chunks, whole_chunks_bytes
 from fedproxy.patterns.shuffle.manifest import OBJECTS, Manifest, Source
 from fedproxy.store import Store
 from fedproxy.store.connectors.base import Buffer, Connector, Span, SupportsRange, SupportsRanges
 
 BATCH_BYTES = 4 * 1024 * 1024
+LEAST_PART_BYTES = 64 * 1024
+"""A segment is read in parts only where it is larger than a batch, and these are not smaller than this."""
 _AHEAD = 1
 _PROBE_S = 10.0
+_WHOLE = 1 << 62
 
 
 @define
@@ -50,17 +53,26 @@ _Batch = list[tuple[Source, Span]]
 
 
 def segments(wanted: Wanted, account: Account) -> Iterator[tuple[Source, list[Chunk]]]:
-    """The chunks of each segment that is not empty, source by source.
+    """The chunks of each segment that is not empty, source by source; of a large one in several goes.
 
     Raises:
         SegmentsLostError: some cannot be had; names their sources.
     """
+    rest: Buffer = b""
     for batch, parts in _ahead(batches(wanted), account):
-        for (source, _), part in zip(batch, parts, strict=True):
+        for (source, (_, start, length)), part in zip(batch, parts, strict=True):
+            data = b"".join((rest, part)) if rest else part
+            whole = len(data) if _is_last(source, wanted, start + length) else whole_chunks_bytes(data)
+            rest = bytes(memoryview(data)[whole:])
             try:
-                yield source, list(decode_chunks(part))
+                yield source, list(decode_chunks(memoryview(data)[:whole]))
             except BrokenChunkError as exc:
                 raise lost([source], str(exc)) from exc
+
+
+def _is_last(source: Source, wanted: Wanted, end: int) -> bool:
+    """Whether a part that ends at ``end`` of the block is the last one of what is wanted of it."""
+    return source.layout == OBJECTS or end == source.offset(wanted.last)
 
 
 def whole_blocks(manifest: Manifest, reduces: int, account: Account) -> Iterator[tuple[Source, Buffer]]:
@@ -69,12 +81,12 @@ def whole_blocks(manifest: Manifest, reduces: int, account: Account) -> Iterator
     Raises:
         SegmentsLostError: as `segments`.
     """
-    for batch, parts in _ahead(batches(Wanted(manifest, 0, reduces, reduces)), account):
+    for batch, parts in _ahead(batches(Wanted(manifest, 0, reduces, reduces, _WHOLE)), account):
         yield from zip([source for source, _ in batch], parts, strict=True)
 
 
 def batches(wanted: Wanted) -> list[_Batch]:
-    """What to ask for, in which order: of one store at a time, at most ``batch_bytes`` unless one span is larger."""
+    """What to ask for, in which order: of one store at a time, at most ``batch_bytes`` at a time."""
     sources = wanted.manifest.sources
     start = len(sources) * wanted.first // max(1, wanted.reduces)
     by_store: dict[str, _Batch] = {}
@@ -84,13 +96,21 @@ def batches(wanted: Wanted) -> list[_Batch]:
     found: list[_Batch] = []
     for group in by_store.values():
         room = 0
-        for source, span in group:
+        for source, span in _in_parts(group, max(wanted.batch_bytes, LEAST_PART_BYTES)):
             if span[2] > room:
                 found.append([])
                 room = wanted.batch_bytes
             found[-1].append((source, span))
             room -= span[2]
     return found
+
+
+def _in_parts(group: _Batch, most_bytes: int) -> Iterator[tuple[Source, Span]]:
+    """Large spans of blocks as several."""
+    for source, (key, start, length) in group:
+        step = length if source.layout == OBJECTS else most_bytes
+        for at in range(0, length, step):
+            yield source, (key, start + at, min(step, length - at))
 
 
 def _ahead(wanted: list[_Batch], account: Account) -> Iterator[tuple[_Batch, list[Buffer]]]:

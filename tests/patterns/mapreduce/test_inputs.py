@@ -88,7 +88,7 @@ def test_splits_are_about_as_many_and_as_large_as_wanted() -> None:
 def test_many_small_files_are_read_by_few_maps() -> None:
     files = [InputFile(f"f{number}", 10) for number in range(1000)] + [InputFile("large", 10_000)]
     splits = plan_splits(files, 8, most_bytes=10**6)
-    found = bundles(splits, files, 8)
+    found = bundles(splits, files, 8, most_bytes=10**6)
     assert [split for bundle in found for split in bundle] == splits
     assert len(found) == 8
     assert max(sum(split.length or 0 for split in bundle) for bundle in found) <= 2500

@@ -63,7 +63,7 @@ def nothing_left(client: Client) -> Iterator[None]:
 
 WAYS = [
     Options(maps=7, reduces=3), Options(maps=1, reduces=1), Options(maps=12, reduces=40, merge=True), Options(maps=5, reduces=4, layout="objects"),
-    Options(maps=3, reduces=2, memory_bytes=8 << 20, compress=True),
+    Options(maps=3, reduces=2, memory_bytes=16 << 20, compress=True),
 ]
 
 

@@ -55,6 +55,20 @@ def test_each_reducer_gets_its_segments_of_all_maps(url: str, layout: str, batch
         assert account.nbytes == account.from_site["here"] == sum(source.sizes()[reducer] for source in manifest.sources)
 
 
+def test_a_segment_larger_than_a_batch_is_read_in_parts_and_comes_whole(url: str) -> None:
+    texts = [b"".join(b"%d %d\n" % (index, number) for number in range(60_000)) for index in range(3)]
+    sources = []
+    for index, data in enumerate(texts):
+        chunks = [part for at in range(0, len(data), 100_000) for part in encode_chunk(data[at : at + 100_000], compress=False, new_run=at == 0)]
+        sources.append(write([[], chunks, []], Place(block_key("large", "m", index, 0), index, 0), Target([url], "here", 600.0)))
+    wanted = Wanted(Manifest("large", sources), 1, 2, 3, 1)
+    assert max(span[2] for batch in batches(wanted) for _, span in batch) == reader.LEAST_PART_BYTES
+    found = [b"", b"", b""]
+    for source, parts in segments(wanted, Account()):
+        found[source.index] += b"".join(bytes(chunk.raw) for chunk in parts)
+    assert found == texts
+
+
 def test_reducers_begin_at_different_maps() -> None:
     manifest = Manifest("job", [Source(index, 0, "memory://x", "", bytes(8) + b"\1" + bytes(7) + b"\2" + bytes(7)) for index in range(8)])
     first = [batches(Wanted(manifest, reducer, reducer + 1, 2, 10))[0][0][0].index for reducer in range(2)]
