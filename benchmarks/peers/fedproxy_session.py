@@ -96,10 +96,11 @@ def main(kind: str, workers: str = "", name: str = ENDPOINT, *stores: str) -> No
         serve(ServiceConfig())
     else:
         from fedproxy.endpoint import agent
+        from fedproxy.endpoint.serve import run
 
         if kind == "unbatched":
             agent._CREDIT = int(workers)
-        agent.run(endpoint_config(int(workers), name, stores))
+        run(endpoint_config(int(workers), name, stores))
 
 
 if __name__ == "__main__":
