@@ -62,7 +62,7 @@ def judge_without_waiting(witness: Witness, broken: bool) -> None:
 def test_skipping_the_journal_is_caught(stage: Stage, book: Ledger, broken: bool) -> None:
     if broken:
         stage.will(("agent", "skip_journal"))
-    stage.start_service()
+    stage.start_service(heartbeat_period_s=5.0)  # however long the agent takes to start again, it is not silence that loses tasks here
     stage.start_endpoint()
     witness = Witness(stage, book, sleep_s=0.2)
     witness.submit(range(6))
