@@ -83,7 +83,7 @@ def wan(case: Case, sites: Sites) -> Sample:
 def loopback(case: Case, sites: Sites) -> Sample:
     """The transfer alone, as its stager timed it: from being asked for to being a copy that workers map."""
     size = case.number("bytes")
-    return {"bandwidth": size / MB / sites.ask(what="objects", count=1, size=size)["moving"]}
+    return {"bandwidth": size / MB / sites.ask(what="stage", size=size)["moving"]}
 
 
 def overlap(case: Case, sites: Sites) -> Sample:

@@ -40,6 +40,12 @@ def lengths(values: list[Any]) -> int:
     return sum(len(value) for value in values)
 
 
+def unread(value: Any) -> int:
+    """Needs its input at the site, and does not read it."""
+    ref = ref_of(value)
+    return 0 if ref is None else ref.size
+
+
 def busy(value: Any, seconds: float) -> int:
     """Uses its input for so long."""
     size = len(value)
@@ -85,7 +91,7 @@ class StagingClient:
             found = executor.submit(lengths, proxies).result(600) if count > 1 else executor.submit(length, proxies[0]).result(600)
             seconds = time.perf_counter() - began
             assert found == count * size
-            return {"seconds": seconds, "moving": self._moving(proxies)}
+            return {"seconds": seconds}
         finally:
             executor.shutdown()
             self._store.evict_batch(proxies)
@@ -119,6 +125,18 @@ class StagingClient:
         finally:
             executor.shutdown()
             self._store.evict_batch(proxies)
+
+    def do_stage(self, size: int) -> dict[str, Any]:
+        """The transfer alone, as its stager timed it: from being asked for to being a copy that workers can map."""
+        block = self._rng.bytes(1 << 24)
+        proxy = self._store.proxy((block * -(-size // len(block)))[:size])
+        executor = Executor("B", client=self._client)
+        try:
+            assert executor.submit(unread, proxy).result(600) >= size
+            return {"moving": self._moving([proxy])}
+        finally:
+            executor.shutdown()
+            self._store.evict(proxy)
 
     def do_broadcast(self, tasks: int, size: int) -> dict[str, Any]:
         """One object for many tasks."""

@@ -162,7 +162,8 @@ class DirectRoute:
         return Connection(work.endpoint.data_url, stall_s=self._stall_s)
 
     def _pull(self, work: _Work) -> None:
-        count = min(self._streams, len(work.jobs))
+        streams = 1 if is_loopback(work.endpoint.data_url) else self._streams  # nothing is in flight there that a second one could add to
+        count = min(streams, len(work.jobs))
         with ThreadPoolExecutor(count, "fedproxy-stream") as pool:
             ends = [pool.submit(self._stream, work) for _ in range(count)]
         errors = [error for end in ends if (error := end.exception()) is not None]
