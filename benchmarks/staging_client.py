@@ -91,7 +91,7 @@ class StagingClient:
             found = executor.submit(lengths, proxies).result(600) if count > 1 else executor.submit(length, proxies[0]).result(600)
             seconds = time.perf_counter() - began
             assert found == count * size
-            return {"seconds": seconds}
+            return {"seconds": seconds, "moving": self._moving(proxies)}
         finally:
             executor.shutdown()
             self._store.evict_batch(proxies)

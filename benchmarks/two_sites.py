@@ -32,6 +32,8 @@ from fedproxy.service.server import serve
 serve(ServiceConfig(directory=Path(sys.argv[1]), host=sys.argv[2]))
 """
 _AGENT = """
+import logging
+logging.basicConfig(level=logging.INFO)
 import sys
 from fedproxy.config.endpoint import EndpointConfig, LocalEngine, Transfer
 from fedproxy.endpoint.serve import run

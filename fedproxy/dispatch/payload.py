@@ -72,20 +72,24 @@ def pack(args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy) -> Packe
     needs: list[TaskFuture[Any]] = []
     if any(issubclass(type(value), TaskFuture) for value in _leaves(args, kwargs)):
         args, kwargs = _replace_futures(args, kwargs, needs)
-    if policy.store is not None and any(_is_large(value, policy.threshold_bytes) for value in _leaves(args, kwargs)):
-        args, kwargs = _stage(args, kwargs, lambda value: _is_large(value, policy.threshold_bytes), policy.store, packed)
-    with collecting() as carried:
-        frame = serialize((args, kwargs))
-    if frame.nbytes > policy.threshold_bytes and policy.store is not None:
-        args, kwargs = _stage(args, kwargs, None, policy.store, packed, policy.threshold_bytes)
-        with collecting() as carried:
-            frame = serialize((args, kwargs))
+    with collecting() as carried:  # also of what is put in the store: proxies inside it are needed too
+        frame = _frame(args, kwargs, policy, packed)
     if frame.nbytes > policy.limit_bytes:
         raise PayloadTooLargeError(
             f"arguments of {frame.nbytes:,} bytes are over the limit of {policy.limit_bytes:,}"
             + (" and no store is shared with the endpoint" if policy.store is None else ", even with large ones in a store"),
             hint="give the endpoint a store that this client can reach, or pass large objects as arguments of their own")
     return Packed(carry(carried, frame.parts), packed, needs)
+
+
+def _frame(args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy, packed: list[Ref]) -> Frame:
+    if policy.store is not None and any(_is_large(value, policy.threshold_bytes) for value in _leaves(args, kwargs)):
+        args, kwargs = _stage(args, kwargs, lambda value: _is_large(value, policy.threshold_bytes), policy.store, packed)
+    frame = serialize((args, kwargs))
+    if frame.nbytes > policy.threshold_bytes and policy.store is not None:
+        args, kwargs = _stage(args, kwargs, None, policy.store, packed, policy.threshold_bytes)
+        frame = serialize((args, kwargs))
+    return frame
 
 
 def _leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -26,6 +26,7 @@ from fedproxy.transfer.objects import Wanted
 from fedproxy.transfer.partial import Partial
 
 _COPY = re.compile(r"[0-9a-f]{32}")
+_LOOK_AGAIN_S = 30.0
 _STALE_S = 7 * 24 * 3600.0
 
 
@@ -39,7 +40,9 @@ class Space:
         self.store = FileConnector(self._files)
         self._pinned: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._expected = 0
+        self._at_most: int | None = None
+        """Bytes in use, counted up since the files were looked at: they need not be looked at for each object."""
+        self._look_again = 0.0
         self._forget_stale()
 
     @property
@@ -95,6 +98,9 @@ class Space:
             StagingFullError: what is pinned or lies nowhere else leaves too little room.
         """
         with self._lock:
+            if self._at_most is not None and self._at_most + size <= self.limit_bytes and time.monotonic() < self._look_again:
+                self._at_most += size
+                return []
             entries = sorted(self._entries(), key=lambda entry: entry[1].st_atime_ns)
             used = sum(status.st_size for _, status in entries)
             gone = []
@@ -108,6 +114,7 @@ class Space:
             if used + size > self.limit_bytes:
                 raise StagingFullError(
                     f"no room for {size:,} bytes: {used:,} of {self.limit_bytes:,} are in use", hint="raise transfer.space_bytes, or wait for running tasks")
+            self._at_most, self._look_again = used + size, time.monotonic() + _LOOK_AGAIN_S
             return gone
 
     def used_bytes(self) -> int:

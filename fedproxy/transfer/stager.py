@@ -333,7 +333,8 @@ class Stager:
             entry.state, entry.error, entry.ended, entry.changed = state, error, time.time(), True
             if self._entries.get(entry.wanted.id) is entry:
                 del self._entries[entry.wanted.id]
-            self._over = [*self._over[-_KEPT_OVER:], entry]
+            untold = [each for each in self._over[:-_KEPT_OVER] if each.changed]
+            self._over = [*untold, *self._over[-_KEPT_OVER:], entry]
             waiters = list(entry.waiters)
             self._changed.notify_all()
         for waiter in waiters:

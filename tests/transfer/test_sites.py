@@ -72,3 +72,20 @@ def test_a_large_argument_of_a_client_that_nobody_can_reach_is_pushed(sites: Sit
     assert float(np.asarray(result.result(60)).sum()) == 2 * MB
     assert client.service_stats()["bytes_in"] < 100_000
     assert client.service_stats()["bytes_out"] < 100_000
+
+
+def lengths(values: list[bytes]) -> int:
+    return sum(len(value) for value in values)
+
+
+def test_many_small_objects_are_brought_before_the_task_starts_also_when_their_proxies_are_a_large_argument(sites: Sites, client: Client) -> None:
+    sites.start("A")
+    sites.start("B")
+    store = sites.store("A")
+    proxies = [store.proxy(bytes([number % 256]) * 5_000) for number in range(600)]
+    future = Executor("B", client=client).submit(lengths, proxies)
+    assert future.result(60) == 600 * 5_000
+    moved = [each for each in sites.wait_for_transfers(client, 600) if each["destination"] == "B"]
+    assert len(moved) == 600
+    line = future.timeline()
+    assert max(float(str(each["ended"])) for each in moved) <= line["started"] + 0.05, "all of them by prefetch"
