@@ -41,14 +41,20 @@ class Partial:
         self._lock = threading.Lock()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self.descriptor = os.open(self.path, flags, PRIVATE_FILE)
-        self._record = os.open(self._record_path, flags | os.O_APPEND, PRIVATE_FILE)
+        self._record = -1
         self._have: dict[int, int] = {}
         try:
-            self._recall()
+            self._open_record()
             self._reserve()
         except BaseException:
             self.close()
             raise
+
+    def _open_record(self) -> None:
+        """An object of one piece is here or not: it needs no record."""
+        if self._record < 0 and self.size > LEAF_BYTES:
+            self._record = os.open(self._record_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_APPEND, PRIVATE_FILE)
+            self._recall()
 
     def _reserve(self) -> None:
         status, room = os.fstat(self.descriptor), os.fstatvfs(self.descriptor)
@@ -99,7 +105,8 @@ class Partial:
     def settle(self, start: int, end: int, digest: str) -> None:
         """A piece is whole in the file, and has this xxh3-64 digest (16 hex digits)."""
         try:
-            os.write(self._record, f"{start} {end} {digest}\n".encode())
+            if self._record >= 0:
+                os.write(self._record, f"{start} {end} {digest}\n".encode())
         except OSError as exc:
             raise StagingFullError(f"cannot write {self._record_path}: {exc.strerror}", hint="free space there") from exc
         with self._lock:
@@ -124,6 +131,7 @@ class Partial:
         if size != self.size:
             self.forget()
             self.size = size
+            self._open_record()
             self._reserve()
 
     def head(self, count: int) -> bytes:
@@ -134,7 +142,8 @@ class Partial:
         """Throw away what has arrived."""
         with self._lock:
             self._have = {}
-            os.ftruncate(self._record, 0)
+            if self._record >= 0:
+                os.ftruncate(self._record, 0)
             os.ftruncate(self.descriptor, 0)
 
     def close(self) -> None:
@@ -148,7 +157,7 @@ class Partial:
     def remove(self) -> None:
         """Close and remove what is left of it. Idempotent."""
         self.close()
-        for path in (self.path, self._record_path):
+        for path in (self.path, self._record_path) if self.size > LEAF_BYTES else (self.path,):
             with suppress(OSError):
                 os.unlink(path)
 

@@ -33,7 +33,7 @@ from fedproxy.transfer.staged import CANCELLED, DONE, FAILED, MOVING, OVER, QUEU
 log = logging.getLogger(__name__)
 
 _BATCH_BYTES = 64 * 1024 * 1024
-_BATCH_OBJECTS = 500
+_BATCH_OBJECTS = 200
 _GLOBUS_OBJECTS = 10_000
 _HEAD_BYTES = 128
 _REPORT_S = 1.0
@@ -152,6 +152,15 @@ class Stager:
             route.close()
         self.parts.speeds.save()
         self.parts.space.close()
+
+    def tell_copies(self, copies: Sequence[tuple[Wanted, Replica]]) -> None:
+        """Have the catalogue know of copies that were made here, in the background: nobody waits for that."""
+        def tell() -> None:
+            with suppress(FedproxyError):
+                self.parts.link.add_copies(copies)
+
+        with suppress(RuntimeError):  # closed
+            self._pool.submit(tell)
 
     # ------------------------------------------------------------ taking turns
 
@@ -440,9 +449,7 @@ class _Watch:
             parts.speeds.learn((source, stager.here.site, self._route), setup_s=self._first - self._began, size=self._bytes,
                                elapsed_s=time.monotonic() - self._began)
         if stager.here.endpoint:
-            copies = [(entry.wanted, Replica(stager.here.site, parts.space.url, entry.wanted.id)) for entry in self._fresh]
-            with suppress(FedproxyError):
-                parts.link.add_copies(copies)
+            stager.tell_copies([(entry.wanted, Replica(stager.here.site, parts.space.url, entry.wanted.id)) for entry in self._fresh])
 
 
 def _without(queue: Sequence[Entry], batch: Sequence[Entry]) -> list[Entry]:
