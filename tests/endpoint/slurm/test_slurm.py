@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import signal
 import time
@@ -68,16 +69,26 @@ def test_blocks_come_with_the_load_and_go_without_it(cluster: Slurm, programs: P
     wait_for(lambda: not cluster.jobs("RUNNING", "PENDING"), "the batch jobs to be cancelled", PATIENCE_S)
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+
+
 def interchange_of(agent: int) -> int:
     """The interchange is the only one of the agent's children that is called so."""
-    children = [int(pid) for task in Path(f"/proc/{agent}/task").glob("*/children") for pid in task.read_text().split()]
-    return next(pid for pid in children if b"parsl_interchange" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return next(pid for pid in children(agent) if b"parsl_interchange" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 def test_whatever_is_killed_the_contract_holds_and_the_endpoint_recovers(cluster: Slurm, programs: Programs, tmp_path: Path) -> None:
     programs.start_service()
     programs.start_configured("hpc", CONFIG.format(workers=1, idle_s=120, blocks=2, most=2))
     ledger = Ledger(tmp_path / "executions")
+
+    orphans: list[int] = []
+
+    def kill_manager(manager: int) -> None:
+        """Parsl's managers leave their multiprocessing server behind; on a cluster that tracks jobs by cgroups it ends with the job."""
+        orphans.extend(children(manager))
+        os.kill(manager, signal.SIGKILL)
 
     def restart_slurmd() -> None:
         cluster.kill_node("n1")
@@ -86,7 +97,7 @@ def test_whatever_is_killed_the_contract_holds_and_the_endpoint_recovers(cluster
     faults: dict[str, tuple[Callable[[int, int, str], object], int]] = {
         "worker": (lambda pid, _supervisor, _job: os.kill(pid, signal.SIGKILL), 1),
         "HTEX worker": (lambda _pid, supervisor, _job: os.kill(supervisor, signal.SIGKILL), 256),
-        "manager": (lambda _pid, supervisor, _job: os.kill(parent(supervisor), signal.SIGKILL), 256),
+        "manager": (lambda _pid, supervisor, _job: kill_manager(parent(supervisor)), 256),
         "block": (lambda _pid, _supervisor, job: cluster.run("scancel", job), 256),
         "slurmd": (lambda _pid, _supervisor, _job: restart_slurmd(), 0),
         "interchange": (lambda _pid, _supervisor, _job: os.kill(interchange_of(programs.running["hpc"].pid), signal.SIGKILL), 512),
@@ -106,6 +117,9 @@ def test_whatever_is_killed_the_contract_holds_and_the_endpoint_recovers(cluster
             assert not pending, f"{what}: {len(pending)} tasks without an end after {time.monotonic() - began:.0f} s\n{programs.log('hpc')[-3000:]}"
             ledger.check(futures, lost_at_most=allowed)
     assert "the interchange has died" in programs.log("hpc")
+    for pid in orphans:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_an_agent_that_was_killed_leaves_no_batch_job_and_loses_only_what_ran(cluster: Slurm, programs: Programs, tmp_path: Path) -> None:
