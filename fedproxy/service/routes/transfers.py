@@ -18,7 +18,7 @@ from fedproxy.service.replicas import Copy, Failure
 from fedproxy.service.routes.answers import core_of, forwarder_of, read_body, user_of
 from fedproxy.service.routes.endpoints import described
 from fedproxy.service.signing import TICKET_S, issue
-from fedproxy.service.transfers import Report
+from fedproxy.service.transfers import ACTIVE, Report
 
 T = TypeVar("T")
 _BODY_BYTES = 8 * 1024 * 1024
@@ -134,7 +134,10 @@ async def report(request: Request) -> Response:
     """POST reports of transfers; answers with the ids of those to be cancelled."""
     core, user = core_of(request), user_of(request)
     reports = await _asked(request, tuple[Report, ...])
-    return JSONResponse({"cancel": core.transfers.report(user, reports)})
+    unwanted = core.transfers.report(user, reports)
+    if any(each.state not in ACTIVE for each in reports):
+        await core.commit.flush()  # those that are over are looked up in the ledger
+    return JSONResponse({"cancel": unwanted})
 
 
 async def listing(request: Request) -> Response:
