@@ -81,6 +81,7 @@ class Stager:
         self._queue: list[Entry] = []
         self._free = limits.parallel_batches
         self._closed = False
+        self._closing = threading.Event()
         self.own_stores: Callable[[], Sequence[str]] = tuple
         """Stores whose objects others may have; none for a client."""
         self._changed = threading.Condition()
@@ -115,6 +116,9 @@ class Stager:
 
     def _want(self, wanted: Wanted, waiter: Future[None]) -> None:
         entry = self._entries.get(wanted.id)
+        if entry is None and self.parts.space.has(wanted):  # it has arrived since we looked
+            waiter.set_result(None)
+            return
         if entry is None or entry.unwanted:
             entry = self._entries[wanted.id] = Entry(wanted)
             self._queue.append(entry)
@@ -142,6 +146,7 @@ class Stager:
         """Stop: what is on its way goes on another time. Idempotent."""
         with self._changed:
             self._closed = True
+            self._closing.set()
             for entry in self._entries.values():
                 entry.stopped = True
             self._changed.notify_all()
@@ -378,10 +383,10 @@ class Stager:
         last = False
         while not last:
             with self._changed:
-                if not self._entries and not self._closed:
+                while not (self._closed or self._entries or any(entry.changed for entry in self._over)):
                     self._changed.wait(30.0)
-                if not self._closed:
-                    self._changed.wait(_REPORT_S)
+            self._closing.wait(_REPORT_S)
+            with self._changed:
                 last = self._closed
                 told = [entry for entry in (*self._over, *self._entries.values()) if entry.changed or entry.state == MOVING]
                 for entry in told:

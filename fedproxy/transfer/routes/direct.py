@@ -8,6 +8,7 @@ along, and a wrong piece is asked for again.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,11 +36,12 @@ from fedproxy.transfer.service_link import ServiceLink
 from fedproxy.transfer.sites import Endpoint, Site
 
 _SMALL_BYTES = LEAF_BYTES
-_BATCH_BYTES = 4 * 1024 * 1024
+_BATCH_BYTES = 1024 * 1024
 _BATCH_OBJECTS = 100
 _LONGEST_RUN_BYTES = 32 * 1024 * 1024
 _AGAIN = 3
 _AHEAD = 2
+_IDLE_S = 15.0
 
 
 @frozen
@@ -114,6 +116,9 @@ class DirectRoute:
 
     def __init__(self, link: ServiceLink, *, streams: int = 4, stall_s: float = 30.0) -> None:
         self._link, self._streams, self._stall_s = link, max(1, streams), stall_s
+        self._idle: deque[tuple[float, Connection]] = deque()
+        """Connections between two batches: a new one would have to find out again how much the link carries."""
+        self._lock = threading.Lock()
 
     def fetch(self, batch: Sequence[Move], trip: Trip, watch: Watch) -> None:
         """See `Route.fetch`."""
@@ -159,7 +164,18 @@ class DirectRoute:
         work.jobs += [Run(place, start, end) for start, end in runs(move.partial.missing(), _LONGEST_RUN_BYTES)]
 
     def _connect(self, work: _Work) -> Connection:
+        with self._lock:
+            while self._idle and self._idle[0][0] < time.monotonic() - _IDLE_S:
+                self._idle.popleft()[1].close()
+            for place, (_, connection) in enumerate(self._idle):
+                if connection.url == work.endpoint.data_url:
+                    del self._idle[place]
+                    return connection
         return Connection(work.endpoint.data_url, stall_s=self._stall_s)
+
+    def _keep_open(self, connection: Connection) -> None:
+        with self._lock:
+            self._idle.append((time.monotonic(), connection))
 
     def _pull(self, work: _Work) -> None:
         streams = 1 if is_loopback(work.endpoint.data_url) else self._streams  # nothing is in flight there that a second one could add to
@@ -174,14 +190,20 @@ class DirectRoute:
         """Take jobs until there are no more; after a refusal (the server closes the connection then) over another connection."""
         while work.jobs:
             asked: deque[Job] = deque()
+            connection: Connection | None = self._connect(work)
+            assert connection is not None
             try:
-                with self._connect(work) as connection:
-                    self._serve(connection, work, asked)
+                self._serve(connection, work, asked)
+                self._keep_open(connection)
+                connection = None
             except DataLostError as exc:
                 if not (asked and isinstance(asked[0], Run)):
                     raise
                 work.fail(asked.popleft().place, exc)  # type: ignore[union-attr]
             finally:
+                if connection is not None:
+                    connection.close()
+                    self.close()  # the idle ones may lead to the same end
                 for job in reversed(asked):  # it broke: what was asked for is still to be done
                     work.again(job)
 
@@ -262,7 +284,10 @@ class DirectRoute:
             work.fail(place, DigestMismatchError(message, hint="check the network and the disks between"))
 
     def close(self) -> None:
-        """Connections last for one batch only."""
+        """Close idle connections; idempotent."""
+        with self._lock:
+            while self._idle:
+                self._idle.popleft()[1].close()
 
 
 def _places(job: Job) -> tuple[int, ...]:
