@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import mean
 from time import perf_counter
 from typing import Any, Protocol, cast
@@ -81,10 +81,10 @@ def _touched(array: Array) -> float:
     return float(array[:: PAGE_BYTES // array.itemsize].sum())
 
 
-def received(value: Any) -> tuple[Array, float]:
-    """A result, and the seconds until its last page was touched."""
+def received(read: Callable[[], Any]) -> tuple[Array, float]:
+    """A result, and the seconds until it was read and its last page was touched."""
     begun = perf_counter()
-    array = np.asarray(value)
+    array = np.asarray(read())
     _touched(array)
     return array, perf_counter() - begun
 

@@ -38,7 +38,7 @@ class ColmenaCampaign:
         result = self._queues.get_result(timeout=120)
         if not result.success:
             raise RuntimeError(str(result.failure_info))
-        array, read = received(result.value)
+        array, read = received(lambda: result.value)
         stamps, spent = result.timestamp, result.time
         ended = Ended(
             spent.serialize_inputs, spent.deserialize_inputs + spent.async_resolve_proxies + float(array[0]), spent.serialize_results,

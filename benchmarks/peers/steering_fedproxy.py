@@ -29,7 +29,7 @@ class FedproxyCampaign:
         result = self._queues.get_result(timeout=120)
         if result.exception is not None:
             raise result.exception
-        array, read = received(result.value)
+        array, read = received(lambda: result.value)
         ended = Ended(
             result.seconds("created", "submitted"), result.seconds("started", "compute_started") + float(array[0]),
             result.seconds("compute_ended", "result_sent"), read, result.timestamps["compute_started"], result.timestamps["compute_ended"],
