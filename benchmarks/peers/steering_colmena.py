@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +60,7 @@ def opener(kind: str, connector: Callable[[Host], Any]) -> Callable[[Host], Colm
 
     @contextmanager
     def campaign(host: Host) -> Iterator[ColmenaCampaign]:
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # Parsl starts its own scripts
         store: Any = Store(f"bench-{kind}", connector(host), cache_size=0)
         register_store(store)
         queues = PipeQueues(topics=[], keep_inputs=False, proxystore_name=store.name, proxystore_threshold=THRESHOLD_BYTES)
