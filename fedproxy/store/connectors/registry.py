@@ -29,6 +29,7 @@ FACTORIES: dict[str, str] = {
     "redisscluster": f"{_HERE}.redis:connect",
     "multi": f"{_HERE}.multi:connect",
     "nodecache": f"{_HERE}.node_cache:connect",
+    "globus": f"{_HERE}.globus:connect",
     "proxystore": f"{_HERE}.proxystore:connect",
 }
 """Scheme to "module:factory". Schemes that are not here and not an entry point go to fsspec."""
