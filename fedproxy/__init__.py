@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fedproxy.errors import FedproxyError as FedproxyError
     from fedproxy.proxy import Proxy as Proxy
     from fedproxy.store import Store as Store
+    from fedproxy.transfer.remote_file import GlobusFile as GlobusFile
+    from fedproxy.transfer.remote_file import RemoteFile as RemoteFile
 
 __version__ = "0.1.0"
 
@@ -34,9 +36,11 @@ _WHERE = {
     "Client": "fedproxy.dispatch.client",
     "Executor": "fedproxy.dispatch.executor",
     "FedproxyError": "fedproxy.errors",
+    "GlobusFile": "fedproxy.transfer.remote_file",
     "MPIFunction": "fedproxy.dispatch.mpi",
     "Options": "fedproxy.dispatch.options",
     "Proxy": "fedproxy.proxy",
+    "RemoteFile": "fedproxy.transfer.remote_file",
     "ShellFunction": "fedproxy.dispatch.shell",
     "ShellResult": "fedproxy.dispatch.shell",
     "Store": "fedproxy.store",

@@ -20,8 +20,10 @@ from fedproxy.protocol.messages import Export
 from fedproxy.store.elsewhere import STAGER_VARIABLE, at_hand
 from fedproxy.store.ref import Ref
 from fedproxy.transfer.data_server import DataServer
+from fedproxy.transfer.file_stager import FileStager
 from fedproxy.transfer.objects import Replica, Wanted
 from fedproxy.transfer.plan import is_loopback
+from fedproxy.transfer.remote_file import is_file
 from fedproxy.transfer.routes.base import Outgoing
 from fedproxy.transfer.setup import build_stager, offers, published
 from fedproxy.transfer.space import Space
@@ -40,6 +42,7 @@ class DataPlane:
     space: Space
     server: DataServer
     token: str
+    files: FileStager
     stager: Stager | None = None
     rest: RestClient | None = None
 
@@ -68,11 +71,22 @@ class DataPlane:
     def stage(self, refs: Sequence[Ref]) -> list[Future[None]]:
         """Have objects brought here."""
         assert self.stager is not None
-        return self.stager.stage_all([Wanted.of(ref) for ref in refs])
+        objects = iter(self.stager.stage_all([Wanted.of(ref) for ref in refs if not is_file(ref)]))
+        files = iter(self.files.stage([ref for ref in refs if is_file(ref)]))
+        return [next(files if is_file(ref) else objects) for ref in refs]
+
+    def pin(self, ref: Ref) -> None:
+        """A task needs it: it stays until `unpin`."""
+        self.files.pin(ref.object_id) if is_file(ref) else self.space.pin(ref.object_id)
+
+    def unpin(self, name: str) -> None:
+        """See `pin`."""
+        self.files.unpin(name)
+        self.space.unpin(name)
 
     def elsewhere(self, refs: Sequence[Ref]) -> list[Ref]:
         """Those that cannot be read in place. May take a second for a store that was not asked before."""
-        return [ref for ref in refs if not at_hand(ref)]
+        return [ref for ref in refs if is_file(ref) or not at_hand(ref)]
 
     def export(self, message: Export) -> None:
         """Make objects available to another site, in the background."""
@@ -98,6 +112,7 @@ class DataPlane:
     def close(self) -> None:
         """Stop; idempotent."""
         self.server.close()
+        self.files.close()
         if self.stager is not None:
             self.stager.close()
         if self.rest is not None:
@@ -114,10 +129,12 @@ def data_plane(config: EndpointConfig, directory: Path) -> Iterator[DataPlane]:
     folder, token = Path(config.transfer.folder or directory / "data"), secrets.token_urlsafe(32)
     space = Space(folder, config.transfer.space_bytes)
     server = DataServer((config.transfer.data_host or "127.0.0.1", config.transfer.data_port), config.store_urls(), space, token)
-    plane = DataPlane(config, folder, space, server, token)
+    files = FileStager(folder / "files", config.transfer)
+    plane = DataPlane(config, folder, space, server, token, files)
     path = folder / "stager.json"
     write_private(path, json.dumps({
-        "url": server.url, "token": token, "replicas": space.url, "site": config.site, "stores": list(config.store_urls())}).encode())
+        "url": server.url, "token": token, "replicas": space.url, "site": config.site, "stores": list(config.store_urls()),
+        "files": str(files.folder.absolute())}).encode())
     os.environ[STAGER_VARIABLE] = str(path)
     try:
         yield plane

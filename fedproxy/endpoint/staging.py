@@ -70,7 +70,7 @@ class Staging:
         refs = looking.result()
         if self._plane.stager is not None:
             for ref in refs:
-                self._plane.space.pin(ref.object_id)
+                self._plane.pin(ref)
                 self._pinned.setdefault(waiting.entry.task.id, []).append(ref.object_id)
         waiting.transfers = self._plane.stage(refs)
         waiting.missing += len(waiting.transfers)
@@ -131,7 +131,7 @@ class Staging:
         if self._pinned:
             for task_id in ids:
                 for name in self._pinned.pop(task_id, ()):
-                    self._plane.space.unpin(name)
+                    self._plane.unpin(name)
 
 
 def _has_refs(entry: Held) -> bool:

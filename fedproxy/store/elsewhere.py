@@ -51,6 +51,8 @@ class AgentStager:
     replicas: str
     site: str
     stores: tuple[str, ...] = ()
+    files: str = ""
+    """The folder of the files that it has brought."""
 
 
 def use_finder(find: Find) -> None:
@@ -67,7 +69,7 @@ def drop_finder(find: Find) -> None:
 def _agent(path: str) -> AgentStager | None:
     told = read_json(Path(path))
     return None if told is None else AgentStager(
-        str(told["url"]), str(told["token"]), str(told["replicas"]), str(told["site"]), tuple(told["stores"]))  # type: ignore[arg-type]
+        str(told["url"]), str(told["token"]), str(told["replicas"]), str(told["site"]), tuple(told["stores"]), str(told.get("files", "")))  # type: ignore[arg-type]
 
 
 def agent_stager() -> AgentStager | None:
@@ -128,7 +130,7 @@ def _from_agent(agent: AgentStager, refs: Sequence[Ref]) -> list[Buffer]:
     found = [copies.get(ref.object_id) for ref in refs]
     missing = [ref for ref, frame in zip(refs, found, strict=True) if frame is None]
     if missing:
-        _ask(agent, missing)
+        ask_agent(agent, missing)
         found = [copies.get(ref.object_id) for ref in refs]
     frames: list[Buffer] = []
     for ref, frame in zip(refs, found, strict=True):
@@ -138,7 +140,7 @@ def _from_agent(agent: AgentStager, refs: Sequence[Ref]) -> list[Buffer]:
     return frames
 
 
-def _ask(agent: AgentStager, refs: Sequence[Ref]) -> None:
+def ask_agent(agent: AgentStager, refs: Sequence[Ref]) -> None:
     """Have the agent fetch them; returns when they are here."""
     split = urlsplit(agent.url)
     connection = http.client.HTTPConnection(split.hostname or "", split.port)

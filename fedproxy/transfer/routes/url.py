@@ -80,7 +80,7 @@ class HttpSource:
 
     def _find(self, url: str) -> tuple[HTTPConnection, str, int]:
         for _ in range(_MOST_REDIRECTS + 1):
-            connection = self._connect(url)
+            connection = self.connect(url, self._guard, self._stall_s)
             split = urlsplit(url)
             path = (split.path or "/") + (f"?{split.query}" if split.query else "")
             answer = self._answer(connection, path, 0, 1)
@@ -96,18 +96,20 @@ class HttpSource:
             raise SourceLostError(f"{split.netloc} answered {answer.status} instead of a range", hint="the object is gone, or the server has no ranges")
         raise RouteUnavailableError("too many redirects")
 
-    def _connect(self, url: str) -> HTTPConnection:
+    @staticmethod
+    def connect(url: str, guard: Guard, stall_s: float) -> HTTPConnection:
+        """A connection whose peer may be reached. Raises ForbiddenAddressError, RouteUnavailableError."""
         split = urlsplit(url)
         if split.scheme not in ("http", "https") or not split.hostname:
             raise ForbiddenAddressError(f"a redirect to {split.scheme}:// is not followed")
         kind = HTTPSConnection if split.scheme == "https" else HTTPConnection
-        connection = kind(split.hostname, split.port, timeout=self._stall_s)
+        connection = kind(split.hostname, split.port, timeout=stall_s)
         try:
             connection.connect()
         except OSError as exc:
             raise RouteUnavailableError(f"{split.netloc} does not answer: {exc.strerror or exc}") from exc
         try:
-            self._guard.check(split.hostname, str(connection.sock.getpeername()[0]))
+            guard.check(split.hostname, str(connection.sock.getpeername()[0]))
         except ForbiddenAddressError:
             connection.close()
             raise
@@ -143,18 +145,7 @@ class FsspecSource:
     """One URL of any other protocol."""
 
     def __init__(self, url: str, guard: Guard) -> None:
-        import fsspec
-
-        config = parse_url(url)
-        if config.protocol in _OWN_FILES or "::" in url:
-            raise ForbiddenAddressError(f"{config.protocol}:// URLs of others are not read", hint="publish it by http, ftp, sftp or object storage")
-        options = options_for(config)
-        if "host" in options:
-            options["host"] = guard.resolve(str(options["host"]), int(options.get("port", 0)))
-        elif (endpoint := options.get("endpoint_url")) is not None:
-            guard.resolve(urlsplit(endpoint).hostname or "", urlsplit(endpoint).port or 443)
-        self._files: Any = fsspec.filesystem(config.protocol, skip_instance_cache=True, **options)
-        self._path = config.path if "host" in options else f"{config.netloc}{config.path}"
+        self._files, self._path = filesystem_for(url, guard)
         self.size = int(self._call(self._files.size, self._path))
 
     def _call(self, work: Callable[..., Any], *args: Any) -> Any:
@@ -174,6 +165,30 @@ class FsspecSource:
     def close(self) -> None:
         """Let the file system close its connections."""
         self._files = None
+
+
+def filesystem_for(url: str, guard: Guard) -> tuple[Any, str]:
+    """fsspec's file system of a URL, and the path in it. Its host is resolved and checked, and the connection is made to that address.
+
+    Raises:
+        ForbiddenAddressError: it leads where it may not.
+        RouteUnavailableError: there is no such host, or the protocol's library is not installed.
+    """
+    import fsspec
+
+    config = parse_url(url)
+    if config.protocol in _OWN_FILES or "::" in url:
+        raise ForbiddenAddressError(f"{config.protocol}:// URLs of others are not read", hint="publish it by http, ftp, sftp or object storage")
+    options = options_for(config)
+    if "host" in options:
+        options["host"] = guard.resolve(str(options["host"]), int(options.get("port", 0)))
+    elif (endpoint := options.get("endpoint_url")) is not None:
+        guard.resolve(urlsplit(endpoint).hostname or "", urlsplit(endpoint).port or 443)
+    try:
+        files = fsspec.filesystem(config.protocol, skip_instance_cache=True, **options)
+    except (OSError, ImportError, ValueError) as exc:
+        raise RouteUnavailableError(f"cannot open {config.protocol}://{config.netloc}: {exc}") from exc
+    return files, config.path if "host" in options else f"{config.netloc}{config.path}"
 
 
 def open_url(url: str, guard: Guard, *, stall_s: float) -> HttpSource | FsspecSource:
