@@ -9,7 +9,7 @@ from typing import Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from fedproxy.cli import configuration, endpoint, exits, local, output, service, store, task, transfer
+from fedproxy.cli import configuration, endpoint, exits, globus, local, output, service, store, task, transfer
 from fedproxy.cli.demo.command import demo
 from fedproxy.errors import FedproxyError
 
@@ -44,7 +44,7 @@ def build_app() -> App:
         output.raw(app.generate_completion(prog_name="fedproxy", shell=shell))
         return exits.OK
 
-    for group in (service.app, endpoint.app, task.app, store.app, transfer.app, transfer.site_app, configuration.app):
+    for group in (service.app, endpoint.app, task.app, store.app, transfer.app, transfer.site_app, globus.app, configuration.app):
         app.command(group)
     return app
 

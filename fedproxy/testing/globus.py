@@ -16,12 +16,15 @@ import threading
 import time
 import uuid
 from collections import Counter
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import jwt
 from attrs import define, field
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from fedproxy.testing import globus_replies as replies
 from fedproxy.testing.globus_tasks import Faults, Task, inside, run
@@ -37,7 +40,7 @@ class _Token:
     client: str
 
 
-@define(eq=False)
+@define(eq=False, slots=False)
 class GlobusStandIn:
     """Use it as a context manager; it listens on a free port of 127.0.0.1. Tell it what to do wrong by ``faults``, from any thread."""
 
@@ -52,7 +55,10 @@ class GlobusStandIn:
     """Client id → secret; empty: a native app, which has none."""
     refresh_tokens: dict[str, str] = field(factory=dict)
     """Refresh token → scope."""
+    codes: dict[str, str] = field(factory=dict)
+    """Authorization code, good once → scope."""
     token_life_s: int = _TOKEN_S
+    _user: str = field(factory=lambda: str(uuid.uuid4()))
     _tokens: dict[str, _Token] = field(factory=dict)
     _submissions: dict[str, str] = field(factory=dict)
     _lock: threading.RLock = field(factory=threading.RLock)
@@ -104,6 +110,18 @@ class GlobusStandIn:
         self.clients[identity] = secret
         return identity, secret
 
+    def native_client(self) -> str:
+        """A client of a user, without a secret: its id."""
+        identity = str(uuid.uuid4())
+        self.clients[identity] = ""
+        return identity
+
+    def code(self, scope: str = replies.TRANSFER_SCOPE) -> str:
+        """What the page of a login shows in the end, if the user consents to ``scope``."""
+        made = secrets.token_hex(10)
+        self.codes[made] = scope
+        return made
+
     def access_token(self, *, scope: str = replies.TRANSFER_SCOPE, life_s: float = _TOKEN_S) -> str:
         """A token as a user would have got it."""
         made = secrets.token_hex(20)
@@ -137,13 +155,30 @@ class GlobusStandIn:
         match form.get("grant_type"):
             case "client_credentials":
                 return 200, self._issue(form.get("scope", replies.TRANSFER_SCOPE), client)
+            case "authorization_code" if form.get("code") in self.codes:
+                scope = self.codes.pop(form["code"])
+                refresh = self.refresh_token(scope=scope)
+                return 200, self._issue(scope, client, refresh) | {"id_token": self._identity(client)}
             case "refresh_token" if form.get("refresh_token") in self.refresh_tokens:
                 refresh = form["refresh_token"]
                 return 200, self._issue(self.refresh_tokens[refresh], client, refresh)
-            case "refresh_token":
+            case "refresh_token" | "authorization_code":
                 return 400, replies.auth_error("invalid_grant")
             case _:
                 return 400, replies.auth_error("unsupported_grant_type")
+
+    def _identity(self, client: str) -> str:
+        return jwt.encode(replies.identity(self.url, client, self._user, time.time()), self._key, "RS512")
+
+    def about_login(self, path: str) -> Answer:
+        """What one finds at Auth without logging in."""
+        if path == "/jwk.json":
+            return 200, {"keys": [json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self._key.public_key()))]}
+        return 200, replies.openid(self.url)
+
+    @cached_property
+    def _key(self) -> rsa.RSAPrivateKey:
+        return rsa.generate_private_key(65537, 2048)
 
     def _issue(self, scope: str, client: str, refresh: str = "") -> replies.Json:
         access = secrets.token_hex(20)
@@ -232,6 +267,7 @@ def _described(path: Path) -> replies.Json:
 def _handler(service: GlobusStandIn) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             self._answer("GET")
@@ -256,6 +292,8 @@ def _handler(service: GlobusStandIn) -> type[BaseHTTPRequestHandler]:
             if words[:2] == ["v2", "oauth2"]:
                 form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
                 return service.introspect(form) if words[-1] == "introspect" else service.token(form, self._basic())
+            if split.path in ("/jwk.json", "/.well-known/openid-configuration"):
+                return service.about_login(split.path)
             if words[:1] != ["v0.10"]:
                 return 404, replies.error("NotFound", split.path)
             bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")

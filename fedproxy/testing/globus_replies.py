@@ -28,6 +28,17 @@ def token(access: str, scope: str, expires_in_s: int, refresh: str = "") -> Json
     return made | ({"refresh_token": refresh} if refresh else {})
 
 
+def openid(url: str) -> Json:
+    """``GET /.well-known/openid-configuration``."""
+    return {"issuer": url, "jwks_uri": f"{url}jwk.json", "id_token_signing_alg_values_supported": ["RS512"],
+            "authorization_endpoint": f"{url}v2/oauth2/authorize", "token_endpoint": f"{url}v2/oauth2/token"}
+
+
+def identity(issuer: str, client: str, user: str, now: float) -> Json:
+    """What an ``id_token`` says."""
+    return {"iss": issuer, "aud": client, "sub": user, "preferred_username": "user@example.org", "iat": int(now), "exp": int(now) + 3600}
+
+
 def introspected(active: bool, scope: str, expires: float, client: str) -> Json:
     """``POST /v2/oauth2/token/introspect``."""
     return {"active": True, "scope": scope, "exp": int(expires), "client_id": client, "sub": client, "username": f"{client}@clients.auth.globus.org",

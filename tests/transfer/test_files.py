@@ -25,6 +25,8 @@ from fedproxy.transfer.file_stager import own_stager
 from fedproxy.transfer.remote_file import SCHEME, FileSpec, refuse_links
 from tests.transfer.sites import Sites, at_site
 
+pytestmark = pytest.mark.slow
+
 
 class Files(SimpleHTTPRequestHandler):
     """Ranges and PUT, as a web server with WebDAV has them. Counts what is read."""
@@ -96,7 +98,7 @@ def bucket() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory, globus: GlobusStandIn, bucket: str) -> Iterator[Sites]:
-    """``lab`` may read from this machine and has a collection; ``strict`` may not, and has none."""
+    """``lab`` may read from this machine and has a collection; ``strict`` may not, and has none; ``lazy`` fetches when it must."""
     made = Sites(tmp_path_factory.mktemp("sites"))
     with pytest.MonkeyPatch.context() as patch:
         at_site(patch, "laptop", made.folder)
@@ -106,6 +108,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory, globus: GlobusStandIn, bucke
             shown = made.folder / "lab-collection"
             made.start("lab", workers=2, allowed_hosts=("127.0.0.1",), globus_collection=globus.collection(shown), globus_folder=str(shown))
             made.start("strict")
+            made.start("lazy", prefetch=False, allowed_hosts=("127.0.0.1",))
             yield made
         finally:
             made.stop()
@@ -184,6 +187,16 @@ def test_a_url_into_the_endpoints_own_network_is_refused(sites: Sites, web: tupl
         with pytest.raises(ForbiddenAddressError):
             strict.submit(made, "x", url=f"{web[1]}/inside").result(60)
     assert (web[0] / "inside").read_text() == "secret"
+
+
+def test_without_prefetch_a_file_comes_when_it_is_opened(sites: Sites, web: tuple[Path, str]) -> None:
+    file = fedproxy.RemoteFile(f"{web[1]}/late")
+    with sites.client() as client, Executor("lazy", client=client) as lazy:
+        for text in ("1", "22"):
+            (web[0] / "late").write_text(text)
+            assert lazy.submit(size, file).result(60) == len(text)
+        with pytest.raises(SourceLostError, match="404"):
+            lazy.submit(size, fedproxy.RemoteFile(f"{web[1]}/never")).result(60)
 
 
 def test_a_result_is_sent_to_its_url_and_opened_at_the_client(lab: Executor, web: tuple[Path, str]) -> None:

@@ -14,6 +14,7 @@ from fedproxy.dispatch.executor import Executor
 from fedproxy.errors import GlobusTaskError
 from fedproxy.store import Store, elsewhere, ref_of
 from fedproxy.testing.globus import GlobusStandIn
+from tests.programs import wait_for
 from tests.transfer.sites import Sites, at_site
 
 pytestmark = pytest.mark.slow
@@ -46,7 +47,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory, globus: GlobusStandIn) -> It
         try:
             made.start("lab", data_host="", **collection("lab"))
             made.start("attic", data_host="", **collection("attic", "exchange"))
-            made.start("only", routes=("globus",), **collection("only"))
+            made.start("only", routes=("globus",), give_up_s=3.0, **collection("only"))
             measured = made.folder / "any" / "endpoints" / "any" / "data" / "speeds.json"
             measured.parent.mkdir(parents=True)
             measured.write_text(json.dumps([{"source": "lab", "here": "any", "route": "globus", "setup_s": 0.01, "bytes_per_s": 1e9, "samples": 3}]))
@@ -133,6 +134,18 @@ def test_a_task_that_globus_fails_is_a_typed_error_on_the_future(sites: Sites, c
             future.result(90)
     finally:
         globus.faults.fail = None
+
+
+def test_a_cancelled_task_ends_its_transfer_at_globus(sites: Sites, client: Client, globus: GlobusStandIn) -> None:
+    before = len(globus.transfers())
+    globus.faults.slow_s = 60.0
+    try:
+        future = Executor("only", client=client).submit(total, sites.store("lab").proxy(np.ones(10_000)))
+        wait_for(lambda: len(globus.transfers()) > before, "the transfer")
+        assert future.cancel()
+        wait_for(globus.transfers()[-1].cancelled.is_set, "its end", 60)
+    finally:
+        globus.faults.slow_s = 0.0
 
 
 def test_no_secret_is_told_to_the_service_or_the_logs(sites: Sites, client: Client, globus: GlobusStandIn) -> None:

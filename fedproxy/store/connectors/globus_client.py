@@ -195,6 +195,10 @@ class Globus:
         """What is in a folder; nothing where there is none."""
         return self._call(lambda client: [_found(row) for row in client.operation_ls(collection, path)], missing=True) or []
 
+    def check(self) -> None:
+        """Whether Globus knows this machine. Raises ``GlobusLoginError``."""
+        self._call(lambda client: client.get_submission_id())
+
     # ------------------------------------------------------------ the SDK
 
     def _call(self, work: Callable[[TransferClient], T], *, missing: bool = False) -> Any:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from fedproxy.config.home import home, private_dir
+from fedproxy.config.home import home, private_dir, write_private
 from fedproxy.errors import ConfigError, GlobusLoginError
 from fedproxy.store.credentials import read_private
 
@@ -38,6 +38,13 @@ class Login:
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
     transfer_token: str = field(default="", repr=False)
+
+    @property
+    def kind(self) -> str:
+        """In words."""
+        if self.transfer_token:
+            return "an access token"
+        return "the secret of a client" if self.client_secret else "a user's login" if self.client_id else "nothing"
 
     def __bool__(self) -> bool:
         return bool(self.transfer_token or self.client_id)
@@ -88,3 +95,36 @@ def user_app(client_id: str) -> UserApp:
     storage = JSONTokenStorage(private_dir(home()) / TOKENS)
     config = globus_sdk.GlobusAppConfig(token_storage=storage, request_refresh_tokens=True, token_validation_error_handler=None)
     return globus_sdk.UserApp(_APP, client_id=client_id, config=config)
+
+
+def log_in(client_id: str = "", consents: Sequence[str] = ()) -> None:
+    """Log a user in, at a terminal: says which page to visit, and asks for the code that it shows. Keeps the tokens, and ``client_id``.
+
+    Raises:
+        GlobusLoginError: there is no client id, this machine has another kind of login, or Globus refuses the code.
+    """
+    import globus_sdk
+
+    told = Login(client_id) if client_id else find_login()
+    if not told.client_id or told.client_secret:
+        raise GlobusLoginError(f"this machine has {told.kind} to log in to Globus with", hint="to log in as yourself: --client-id ID, of a native app")
+    problem = ""
+    try:
+        client = globus_sdk.TransferClient(app=(app := user_app(told.client_id)))
+        for collection in consents:
+            client.add_app_data_access_scope(collection)
+        app.login(force=True)
+    except (globus_sdk.GlobusError, globus_sdk.login_flows.CommandLineLoginFlowEOFError) as exc:
+        problem = str(exc) or type(exc).__name__
+    if problem:
+        raise GlobusLoginError(f"Globus did not log you in: {problem}", hint="visit the page again: a code is good for one login")
+    if client_id:
+        write_private(home() / FILE, json.dumps({"client_id": client_id}).encode())
+
+
+def log_out() -> bool:
+    """Forget the tokens of a user's login; whether there were any."""
+    path = home() / TOKENS
+    there = path.exists()
+    path.unlink(missing_ok=True)
+    return there
