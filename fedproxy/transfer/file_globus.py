@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fedproxy.config.home import private_dir
@@ -14,8 +14,9 @@ from fedproxy.transfer.routes.globus import ARRIVING, EXPORTS, Shown, move_file
 from fedproxy.transfer.sites import GlobusOffer
 
 
-def fetch(globus: Globus, here: GlobusOffer, collection: str, wanted: Sequence[tuple[str, Path, bool]]) -> dict[str, str]:
-    """Bring (path in the collection, where to, whether it is a folder). Returns the paths that could not be read, and why.
+def fetch(globus: Globus, here: GlobusOffer, collection: str, wanted: Sequence[tuple[str, Path, bool]],
+          still: Callable[[], bool]) -> dict[str, str]:
+    """Bring (path in the collection, where to, whether it is a folder), while ``still`` somebody waits. Returns the paths that could not be read, and why.
 
     Raises:
         TransferError: as `Globus.submit` and `Globus.wait`.
@@ -25,7 +26,7 @@ def fetch(globus: Globus, here: GlobusOffer, collection: str, wanted: Sequence[t
     try:
         items = [Item(path, shown.path_of(landing / str(index)) or "", directory) for index, (path, _, directory) in enumerate(wanted)]
         task_id = globus.submit(collection, shown.collection, items, label=f"fedproxy {len(items)} files")
-        globus.wait(task_id)
+        globus.wait(task_id, wanted=still)
         lost = globus.lost(task_id)
         for index, (path, target, directory) in enumerate(wanted):
             if path in lost:

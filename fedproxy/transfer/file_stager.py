@@ -7,7 +7,6 @@ here; one with a digest stays until room is needed.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import shutil
@@ -17,21 +16,31 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import xxhash
-from attrs import define
+from attrs import define, field
 
 from fedproxy.config.endpoint import Transfer
 from fedproxy.config.files import load_transfer
 from fedproxy.config.home import home, private_dir
-from fedproxy.errors import DigestMismatchError, FedproxyError, RouteUnavailableError, SourceLostError, StagingFullError, TransferError, TransferStalledError
+from fedproxy.errors import (
+    DigestMismatchError,
+    FedproxyError,
+    RouteUnavailableError,
+    SourceLostError,
+    StagingFullError,
+    TransferCancelledError,
+    TransferError,
+    TransferStalledError,
+)
 from fedproxy.store.connectors.globus_client import Globus
 from fedproxy.store.ref import Ref
 from fedproxy.transfer import file_globus, file_urls
 from fedproxy.transfer.guard import Guard
-from fedproxy.transfer.remote_file import FileSpec, place_of, refuse_links
+from fedproxy.transfer.remote_file import FileSpec, place_of, refuse_links, shown
 from fedproxy.transfer.sites import GlobusOffer
 
 _THREADS = 4
@@ -43,7 +52,12 @@ _ANY_HOST = ("0.0.0.0/0", "::/0")
 @define(eq=False)
 class _Job:
     spec: FileSpec
-    done: Future[None]
+    done: Future[None] = field(factory=Future)
+    followers: list[Future[None]] = field(factory=list)
+
+    def wanted(self) -> bool:
+        """Whether anybody still waits for it."""
+        return not self.followers or not all(each.cancelled() for each in list(self.followers))
 
 
 class FileStager:
@@ -56,7 +70,7 @@ class FileStager:
         self._offer = GlobusOffer(config.globus_collection, config.globus_base_path, config.globus_folder)
         self._pool = ThreadPoolExecutor(_THREADS, "fedproxy-files")
         self._lock = threading.Lock()
-        self._coming: dict[str, Future[None]] = {}
+        self._coming: dict[str, _Job] = {}
         self._pinned: Counter[str] = Counter()
         self._fresh: set[str] = set()
         """Copies without a digest that are used now."""
@@ -100,39 +114,40 @@ class FileStager:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     @staticmethod
-    def _follow(work: Future[None]) -> Future[None]:
+    def _follow(job: _Job) -> Future[None]:
         """A future of one's own: to cancel it takes nothing from the others."""
         own: Future[None] = Future()
+        job.followers.append(own)
 
         def over(done: Future[None]) -> None:
             if own.set_running_or_notify_cancel():
                 error = TransferError("the stager was stopped") if done.cancelled() else done.exception()
                 own.set_exception(error) if error is not None else own.set_result(None)
 
-        work.add_done_callback(over)
+        job.done.add_done_callback(over)
         return own
 
-    def _start(self, ref: Ref) -> Future[None]:
-        done: Future[None] = Future()
+    def _start(self, ref: Ref) -> _Job:
         try:
             spec = FileSpec.from_ref(ref)
         except FedproxyError as exc:
-            done.set_exception(exc)
-            return done
-        name = ref.object_id
+            job = _Job(FileSpec(""))
+            job.done.set_exception(exc)
+            return job
+        name, job = ref.object_id, _Job(spec)
         with self._lock:
             if name in self._coming:
                 return self._coming[name]
             if self._is_here(spec, name):
-                done.set_result(None)
-                return done
-            self._coming[name] = done
-        done.add_done_callback(lambda _: self._coming.pop(name, None))
+                job.done.set_result(None)
+                return job
+            self._coming[name] = job
+        job.done.add_done_callback(lambda _: self._coming.pop(name, None))
         if urlsplit(spec.url).scheme == "globus":
-            self._with_others(_Job(spec, done))
+            self._with_others(job)
         else:
-            self._pool.submit(self._work, [_Job(spec, done)], self._by_url)
-        return done
+            self._pool.submit(self._work, [job], self._by_url)
+        return job
 
     def _is_here(self, spec: FileSpec, name: str) -> bool:
         return not spec.output and bool(spec.digest or name in self._fresh) and place_of(self.folder, spec).exists()
@@ -161,12 +176,14 @@ class FileStager:
             for sending in (False, True):
                 chosen = [job for job in jobs if bool(job.spec.output) is sending]
                 if chosen:
-                    self._work(chosen, functools.partial(self._by_globus, collection))
+                    self._work(chosen, partial(self._by_globus, collection))
 
     def _work(self, jobs: Sequence[_Job], move: Callable[[Sequence[_Job]], None]) -> None:
         problem: Exception | None = None
         for attempt in range(_AGAIN):
             try:
+                if not any(job.wanted() for job in jobs):
+                    raise TransferCancelledError("nobody wants it any more")
                 move(jobs)
                 problem = None
                 break
@@ -187,7 +204,7 @@ class FileStager:
             file_urls.send(Path(job.spec.output), job.spec.url, self._guard, stall_s=self._config.stall_s)
             return
         arriving = self._arriving(job.spec)
-        file_urls.fetch(job.spec.url, arriving, job.spec.directory, self._guard, stall_s=self._config.stall_s, room=self._make_room)
+        file_urls.fetch(job.spec.url, arriving, job.spec.directory, self._guard, stall_s=self._config.stall_s, room=partial(self._room, job))
         self._arrived(job.spec, arriving)
 
     def _by_globus(self, collection: str, jobs: Sequence[_Job]) -> None:
@@ -199,11 +216,11 @@ class FileStager:
             return
         arriving = {job: self._arriving(job.spec) for job in jobs}
         wanted = [(path, arriving[job], job.spec.directory) for job, path in paths.items()]
-        lost = file_globus.fetch(self._globus, self._offer, collection, wanted)
+        lost = file_globus.fetch(self._globus, self._offer, collection, wanted, lambda: any(job.wanted() for job in jobs))
         for job in jobs:
             try:
                 if paths[job] in lost:
-                    raise SourceLostError(f"Globus could not read {job.spec.url}: {lost[paths[job]]}")
+                    raise SourceLostError(f"Globus could not read {shown(job.spec.url)}: {lost[paths[job]]}")
                 self._arrived(job.spec, arriving[job])
             except FedproxyError as exc:
                 job.done.set_exception(exc)
@@ -227,7 +244,7 @@ class FileStager:
             refuse_links(arrived)
             found = f"{spec.digest.partition(':')[0]}:{_digest(arrived, spec.digest)}" if spec.digest else ""
             if found != spec.digest:
-                raise DigestMismatchError(f"{spec.url} has the digest {found}, not {spec.digest}")
+                raise DigestMismatchError(f"{shown(spec.url)} has the digest {found}, not {spec.digest}")
         except FedproxyError:
             _remove(arrived)
             raise
@@ -241,6 +258,13 @@ class FileStager:
             pinned = bool(self._pinned[name])
         if not pinned and not spec.digest:
             self._fresh.discard(name)  # whoever asked uses it; the next one has it fetched anew
+
+    def _room(self, job: _Job, size: int) -> None:
+        """Asked before each piece. Raises TransferCancelledError, StagingFullError."""
+        if not job.wanted():
+            raise TransferCancelledError("nobody wants it any more")
+        if size:
+            self._make_room(size)
 
     def _make_room(self, size: int) -> None:
         """Room for so many bytes: copies that nobody uses go, the longest unused first.
@@ -261,7 +285,7 @@ class FileStager:
             raise StagingFullError(f"no room for {size:,} bytes: {used:,} of {self._config.space_bytes:,} are in use", hint="raise transfer.space_bytes")
 
 
-@functools.cache
+@cache
 def own_stager() -> FileStager:
     """This process's, where no agent has one for it. What its user opens may lie anywhere."""
     return FileStager(home() / "client" / "files", load_transfer(), guard=Guard(_ANY_HOST))

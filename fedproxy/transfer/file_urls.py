@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from fedproxy.config.home import PRIVATE_FILE
 from fedproxy.errors import FilePathError, RouteUnavailableError, SourceLostError, TransferError
 from fedproxy.transfer.guard import Guard
+from fedproxy.transfer.remote_file import shown
 from fedproxy.transfer.routes.url import HttpSource, chunks, filesystem_for, open_url
 
 _HTTP = ("http", "https")
 Room = Callable[[int], None]
-"""Makes room for so many bytes. Raises ``StagingFullError``."""
+"""Makes room for so many bytes; asked again, with 0, before each piece. Raises ``StagingFullError``, ``TransferCancelledError``."""
 
 
 def fetch(url: str, target: Path, directory: bool, guard: Guard, *, stall_s: float, room: Room) -> None:
@@ -36,9 +37,10 @@ def fetch(url: str, target: Path, directory: bool, guard: Guard, *, stall_s: flo
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
         with open(descriptor, "wb") as file:
             for piece in chunks(source.read, source.size):
+                room(0)
                 file.write(piece)
         if target.stat().st_size != source.size:
-            raise SourceLostError(f"{url} ended early")
+            raise SourceLostError(f"{shown(url)} ended early")
 
 
 def _fetch_folder(url: str, target: Path, guard: Guard, room: Room) -> None:
@@ -47,13 +49,13 @@ def _fetch_folder(url: str, target: Path, guard: Guard, room: Room) -> None:
     files, path = filesystem_for(url, guard)
     found = _told(partial(files.find, path, detail=True), url)
     if not found:
-        raise SourceLostError(f"there is no folder {url}")
+        raise SourceLostError(f"there is no folder {shown(url)}")
     room(sum(int(row.get("size") or 0) for row in found.values()))
     root = PurePosixPath(path.strip("/"))
     for name in found:
         below = PurePosixPath(name.strip("/"))
         if not below.is_relative_to(root) or ".." in below.parts:
-            raise FilePathError(f"{url} names a file outside of itself: {name!r}")
+            raise FilePathError(f"{shown(url)} names a file outside of itself: {name!r}")
         place = target / below.relative_to(root)
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _told(partial(files.get_file, name, str(place)), url)
@@ -92,6 +94,6 @@ def _told(work: Callable[[], Any], url: str) -> Any:
     try:
         return work()
     except FileNotFoundError as exc:
-        raise SourceLostError(f"nothing is there: {url}") from exc
+        raise SourceLostError(f"nothing is there: {shown(url)}") from exc
     except Exception as exc:  # fsspec's file systems raise whatever their clients raise
-        raise TransferError(f"{url}: {type(exc).__name__}: {exc}") from exc
+        raise TransferError(f"{shown(url)}: {type(exc).__name__}: {exc}") from exc

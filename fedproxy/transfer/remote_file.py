@@ -63,6 +63,11 @@ def is_file(ref: Ref) -> bool:
     return ref.store.startswith(SCHEME)
 
 
+def shown(url: str) -> str:
+    """A URL for people: what follows its path may be a signature."""
+    return url.partition("?")[0]
+
+
 def checked_url(url: str) -> str:
     """The URL itself.
 
@@ -71,9 +76,9 @@ def checked_url(url: str) -> str:
     """
     split = urlsplit(url)
     if not split.scheme or not split.netloc:
-        raise FilePathError(f"not a URL of a file: {url!r}", hint="https://HOST/PATH, s3://BUCKET/KEY, globus://COLLECTION/PATH, ...")
+        raise FilePathError(f"not a URL of a file: {shown(url)!r}", hint="https://HOST/PATH, s3://BUCKET/KEY, globus://COLLECTION/PATH, ...")
     if ".." in PurePosixPath(unquote(split.path)).parts or "\0" in unquote(split.path):
-        raise FilePathError(f"a path with '..' is not followed: {url!r}")
+        raise FilePathError(f"a path with '..' is not followed: {shown(url)!r}")
     if split.password:
         raise FilePathError("a URL with a password in it is not sent anywhere", hint="put it into credentials.json of the machine that reads the file")
     return url
@@ -130,7 +135,7 @@ class RemoteFile(os.PathLike[str]):
         return open(self.path, mode, **options)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.url!r})"
+        return f"{type(self).__name__}({shown(self.url)!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RemoteFile) and self.spec == other.spec

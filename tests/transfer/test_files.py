@@ -23,6 +23,7 @@ from fedproxy.testing import servers
 from fedproxy.testing.globus import GlobusStandIn
 from fedproxy.transfer.file_stager import own_stager
 from fedproxy.transfer.remote_file import SCHEME, FileSpec, refuse_links
+from tests.programs import wait_for
 from tests.transfer.sites import Sites, at_site
 
 pytestmark = pytest.mark.slow
@@ -262,6 +263,27 @@ def test_a_globus_file_that_is_gone_and_a_task_that_failed_are_typed_errors(lab:
             lab.submit(size, fedproxy.GlobusFile(archive[0], "/none")).result(60)
     finally:
         globus.faults.fail = None
+
+
+def test_a_cancelled_task_ends_its_transfer_at_globus(lab: Executor, globus: GlobusStandIn, archive: tuple[str, Path]) -> None:
+    (archive[1] / "slow").write_text("x")
+    before = len(globus.transfers())
+    globus.faults.slow_s = 60.0
+    try:
+        future = lab.submit(size, fedproxy.GlobusFile(archive[0], "/slow"))
+        wait_for(lambda: len(globus.transfers()) > before, "the transfer")
+        assert future.cancel()
+        wait_for(globus.transfers()[-1].cancelled.is_set, "its end", 60)
+    finally:
+        globus.faults.slow_s = 0.0
+
+
+def test_the_signature_in_a_url_is_not_shown() -> None:
+    file = fedproxy.RemoteFile("https://host/x?X-Amz-Signature=secret")
+    assert "secret" not in repr(file)
+    with pytest.raises(FilePathError) as caught:
+        fedproxy.RemoteFile("https://host/../x?X-Amz-Signature=secret")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["https://host/a/../b", "https://host/%2e%2e/b", "s3://bucket/..", "no-url", "ftp://user:secret@host/x"])
