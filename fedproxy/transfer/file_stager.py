@@ -36,7 +36,7 @@ from fedproxy.errors import (
     TransferError,
     TransferStalledError,
 )
-from fedproxy.store.connectors.globus_client import Globus
+from fedproxy.store.connectors.globus_client import Globus, Pace
 from fedproxy.store.ref import Ref
 from fedproxy.transfer import file_globus, file_urls
 from fedproxy.transfer.guard import Guard
@@ -66,7 +66,7 @@ class FileStager:
     def __init__(self, folder: Path, config: Transfer, *, guard: Guard | None = None, globus: Globus | None = None) -> None:
         self.folder, self._config = private_dir(folder), config
         self._guard = guard or Guard(config.allowed_hosts)
-        self._globus = globus or Globus()
+        self._globus = globus or Globus(pace=Pace.of(config.stall_s))
         self._offer = GlobusOffer(config.globus_collection, config.globus_base_path, config.globus_folder)
         self._pool = ThreadPoolExecutor(_THREADS, "fedproxy-files")
         self._lock = threading.Lock()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fedproxy.config.endpoint import Transfer
 from fedproxy.errors import ConfigError
+from fedproxy.store.connectors.globus_client import Globus, Pace
 from fedproxy.transfer.guard import Guard
 from fedproxy.transfer.plan import NAMES
 from fedproxy.transfer.routes.base import Route
@@ -52,7 +53,7 @@ def routes(config: Transfer, link: ServiceLink) -> dict[str, Route]:
     """
     made: dict[str, Route] = {
         "bucket": BucketRoute(link),
-        "globus": GlobusRoute(link),
+        "globus": GlobusRoute(link, Globus(pace=Pace.of(config.stall_s))),
         "direct": DirectRoute(link, streams=config.streams, stall_s=config.stall_s),
         "url": UrlRoute(Guard(config.allowed_hosts), stall_s=config.stall_s),
         "relay": RelayRoute(link, stall_s=config.stall_s),

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
+from fedproxy.config.lifetimes import TASK_DATA_TTL_S
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.executor import Executor
-from fedproxy.errors import GlobusTaskError
+from fedproxy.errors import GlobusPausedError, GlobusTaskError
 from fedproxy.store import Store, elsewhere, ref_of
 from fedproxy.testing.globus import GlobusStandIn
+from fedproxy.transfer.objects import Replica, Wanted
+from fedproxy.transfer.routes.base import Outgoing
+from fedproxy.transfer.routes.globus import GlobusRoute, lies_at
+from fedproxy.transfer.service_link import ServiceLink
+from fedproxy.transfer.sites import GlobusOffer, Site
 from tests.programs import wait_for
 from tests.transfer.sites import Sites, at_site
 
@@ -48,6 +57,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory, globus: GlobusStandIn) -> It
             made.start("lab", data_host="", **collection("lab"))
             made.start("attic", data_host="", **collection("attic", "exchange"))
             made.start("only", routes=("globus",), give_up_s=3.0, **collection("only"))
+            made.start("impatient", routes=("globus",), give_up_s=1.0, stall_s=0.2, **collection("impatient"))
             measured = made.folder / "any" / "endpoints" / "any" / "data" / "speeds.json"
             measured.parent.mkdir(parents=True)
             measured.write_text(json.dumps([{"source": "lab", "here": "any", "route": "globus", "setup_s": 0.01, "bytes_per_s": 1e9, "samples": 3}]))
@@ -134,6 +144,48 @@ def test_a_task_that_globus_fails_is_a_typed_error_on_the_future(sites: Sites, c
             future.result(90)
     finally:
         globus.faults.fail = None
+
+
+def test_a_task_that_is_paused_for_a_consent_is_a_typed_error_on_the_future(sites: Sites, client: Client, globus: GlobusStandIn) -> None:
+    globus.faults.pause = "ConsentRequired"
+    try:
+        future = Executor("impatient", client=client).submit(total, sites.store("lab").proxy(np.ones(10_000)))
+        with pytest.raises(GlobusPausedError, match="is paused: ConsentRequired"):
+            future.result(90)
+    finally:
+        globus.faults.pause = ""
+    assert globus.transfers()[-1].cancelled.is_set()
+
+
+def test_exports_are_removed_when_they_are_old(tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+
+    class Link:
+        def remove_copies(self, places: Iterable[tuple[str, str]]) -> None:
+            told.extend(places)
+
+    here = Site("lab", globus=GlobusOffer("c", "/data", str(tmp_path / "shown")))
+    store = Store.from_url(f"file://{tmp_path / 'store'}")
+    ref = store.put(b"x" * 1_000)
+    outgoing = Outgoing(Wanted.of(ref), Replica("lab", store.url, ref.key))
+    route = GlobusRoute(cast("ServiceLink", Link()))
+    (copy,) = route.export([outgoing], here)
+    path = tmp_path / "shown" / "fedproxy-exports" / copy.key
+    assert (copy.store, path.stat().st_mode & 0o777) == ("globus-export://c/data/fedproxy-exports", 0o600)
+    assert lies_at(copy, here) == f"/data/fedproxy-exports/{copy.key}"
+    os.utime(path, (0, time.time() - TASK_DATA_TTL_S - 10))
+    route.export([], here)
+    assert not path.exists()
+    assert told == [(copy.key, copy.store)]
+
+
+@pytest.mark.parametrize("source", [
+    Replica("lab", "file:///elsewhere/store", "k"), Replica("lab", "file:///lab/other", "k"), Replica("lab", "file:///lab/../etc", "k"),
+    Replica("lab", "shm://host/lab", "k"), Replica("lab", "globus-export://other/data", "k")])
+def test_only_files_of_the_sites_own_stores_are_read_in_place(source: Replica) -> None:
+    site = Site("lab", stores=frozenset({"file:///lab/store", "file:///lab/../etc", "file:///elsewhere/store"}), globus=GlobusOffer("c", "/data", "/lab"))
+    assert lies_at(source, site) is None
+    assert lies_at(Replica("lab", "file:///lab/store?id=1", "k"), site) == "/data/store/k"
 
 
 def test_a_cancelled_task_ends_its_transfer_at_globus(sites: Sites, client: Client, globus: GlobusStandIn) -> None:

@@ -53,6 +53,11 @@ class Pace:
     stall_s: float = 300.0
     """A task that has moved nothing, or was paused, for so long is given up."""
 
+    @classmethod
+    def of(cls, stall_s: float) -> Pace:
+        """Where other transfers have stalled after so long: Globus may pause between files, and is given ten times that."""
+        return cls(stall_s=10 * stall_s)
+
     def interval_s(self, elapsed_s: float) -> float:
         """Until the next question."""
         return min(self.longest_s, max(self.first_s, elapsed_s / 10))
