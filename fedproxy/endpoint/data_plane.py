@@ -136,8 +136,18 @@ def data_plane(config: EndpointConfig, directory: Path) -> Iterator[DataPlane]:
         "url": server.url, "token": token, "replicas": space.url, "site": config.site, "stores": list(config.store_urls()),
         "files": str(files.folder.absolute())}).encode())
     os.environ[STAGER_VARIABLE] = str(path)
+    os.environ |= _own_collection(config)
     try:
         yield plane
     finally:
         plane.close()
         path.unlink(missing_ok=True)
+
+
+def _own_collection(config: EndpointConfig) -> dict[str, str]:
+    """Tells workers which Globus collection is this site's, for stores in collections."""
+    transfer = config.transfer
+    if not transfer.globus_collection:
+        return {}
+    told = {"COLLECTION": transfer.globus_collection, "BASE_PATH": transfer.globus_base_path, "FOLDER": transfer.globus_folder}
+    return {f"FEDPROXY_TRANSFER_GLOBUS_{name}": value for name, value in told.items()}

@@ -278,6 +278,22 @@ def test_a_cancelled_task_ends_its_transfer_at_globus(lab: Executor, globus: Glo
         globus.faults.slow_s = 0.0
 
 
+def test_a_worker_reads_a_store_in_a_collection_through_its_sites_own(lab: Executor, globus: GlobusStandIn, archive: tuple[str, Path],
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDPROXY_TRANSFER_GLOBUS_COLLECTION", archive[0])
+    monkeypatch.setenv("FEDPROXY_TRANSFER_GLOBUS_FOLDER", str(archive[1]))
+    url = f"globus://{archive[0]}/objects"
+
+    def read(refs: list[Ref]) -> list[int]:
+        return list(fedproxy.Store.from_url(url).get_batch(refs))
+
+    with fedproxy.Store.from_url(url) as store:
+        refs = list(store.put_batch([1, 2, 3]))
+        before = len(globus.transfers())
+        assert lab.submit(read, refs).result(60) == [1, 2, 3]
+    assert [len(task.items) for task in globus.transfers()[before:]] == [len({ref.key for ref in refs})]
+
+
 def test_the_signature_in_a_url_is_not_shown() -> None:
     file = fedproxy.RemoteFile("https://host/x?X-Amz-Signature=secret")
     assert "secret" not in repr(file)
