@@ -167,7 +167,7 @@ def sabotage_workers() -> None:
     import subprocess
     import sys
 
-    from fedproxy.endpoint.engines import process
+    from fedproxy.endpoint.engines import launch
 
     class Started(subprocess.Popen):  # type: ignore[type-arg]
         def __init__(self, command: list[str], **options: Any) -> None:
@@ -179,7 +179,7 @@ def sabotage_workers() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(subprocess, name)
 
-    process.subprocess = Module()  # type: ignore[attr-defined]
+    launch.subprocess = Module()  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------- time, messages, surroundings
@@ -287,7 +287,7 @@ def through(port: int) -> None:
             return attrs.evolve(plain(*args, **kwargs), address=f"tcp://127.0.0.1:{port}")
         return register
 
-    _wrap("fedproxy.endpoint.agent:register", make)
+    _wrap("fedproxy.endpoint.serve:register", make)
 
 
 def show_tables() -> None:
