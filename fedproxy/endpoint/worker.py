@@ -25,7 +25,7 @@ from fedproxy.endpoint.sandbox import TASK_VARIABLE, Surroundings
 from fedproxy.endpoint.usage import Meter
 from fedproxy.errors import PayloadTooLargeError, TaskFailedError
 from fedproxy.protocol import messages as m
-from fedproxy.protocol.carried import carry, collecting, frame_of
+from fedproxy.protocol.carried import carried, carry, collecting, frame_of
 from fedproxy.protocol.codec import Buffer, decode, decode_spec, encode, split
 from fedproxy.protocol.ids import function_hash, task_id_text
 from fedproxy.protocol.resources import NOTHING
@@ -190,9 +190,8 @@ def _recalled(task: m.Task, payload: memoryview) -> bytes | None:
 
 
 def _leads_to_objects(parts: list[Buffer]) -> bool:
-    from fedproxy.store.reach import refs_in
-
-    return bool(refs_in(b"".join(parts)))
+    """Whether refs travel in front of the value."""
+    return bool(carried(parts[0])[0])
 
 
 def _exception(exc: BaseException) -> list[Buffer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from fedproxy.errors import FedproxyError
+from fedproxy.protocol.carried import frame_of
 from fedproxy.serialize import Buffer, deserialize
 from fedproxy.store import proxies
 from fedproxy.store.ref import Ref
@@ -12,14 +13,14 @@ from fedproxy.store.registry import open_store
 
 
 def refs_in(frame: Buffer) -> list[Ref]:
-    """The refs of all proxies in a frame. It is unpickled for that; nothing is fetched.
+    """The refs of all proxies in a frame, which may have refs in front. It is unpickled for that; nothing is fetched.
 
     Raises:
         SerializationError: it cannot be unpickled here.
     """
     before, proxies.loaded = proxies.loaded, []
     try:
-        deserialize(frame)
+        deserialize(frame_of(frame))
         return proxies.loaded
     finally:
         proxies.loaded = before

@@ -32,7 +32,7 @@ def test_a_configured_key_is_believed_before_any_other(tmp_path: Path) -> None:
 
 
 def test_only_the_pinned_service_can_open_a_session() -> None:
-    me = Identity("endpoint", "tcp://", b"link", KeyPair(b"", b""), "", "", KEY)
+    me = Identity("endpoint", "tcp://", b"link", KeyPair(b"", b""), "", "", rest=None, gate=None, clock_ahead_s=0.0, service=KEY)
     proof = prove(Session("endpoint", "incarnation", 3, "link"), SECRET)
     assert me.is_proved("incarnation", Welcome(3, 30, 3, proof))
     assert not me.is_proved("another", Welcome(3, 30, 3, proof))
