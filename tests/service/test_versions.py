@@ -97,7 +97,7 @@ import fedproxy.protocol.versions as versions
 versions.VERSION = versions.VERSION + 2
 versions.UNDERSTOOD = frozenset({versions.VERSION - 1, versions.VERSION, versions.VERSION + 1})
 from fedproxy.config.endpoint import EndpointConfig
-from fedproxy.endpoint.agent import run
+from fedproxy.endpoint.serve import run
 run(EndpointConfig("newer", site=sys.argv[1]))
 """
 CLIENT = """

@@ -75,8 +75,9 @@ def pausing(reached: Path) -> Callable[[bytes, int], int]:
 
     def reduce(key: bytes, value: int) -> int:
         if not go.exists():
-            reached.with_suffix(".new").write_text(str(os.getpid()))
-            reached.with_suffix(".new").replace(reached)
+            mine = reached.with_suffix(f".{os.getpid()}")
+            mine.write_text(str(os.getpid()))
+            mine.replace(reached)
             deadline = time.monotonic() + 30
             while not go.exists() and time.monotonic() < deadline:
                 threading.Event().wait(0.02)
