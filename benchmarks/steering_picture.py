@@ -1,4 +1,4 @@
-"""The stages of steering as a picture: ``python -m benchmarks.steering_picture ROWS.jsonl PICTURE.png``, from rows of ``python -m benchmarks steering --json``."""
+"""The stages of steering as a picture, from rows of ``python -m benchmarks steering --json``: ``python -m benchmarks.steering_picture ROWS PNG``."""
 
 from __future__ import annotations
 
