@@ -175,6 +175,7 @@ class _Place:
         self._granted: asyncio.Future[tuple[bytes, ...]] | None = None
         self._open: set[bytes] = set()
         self._over: asyncio.Future[None] | None = None
+        self._hold = self._loop.call_later(0.0, lambda: None)
         self.ended = ""
         self._closing = False
         self._orphan = self._loop.call_later(_ORPHAN_S, self._end, f"no contact with the agent for {_ORPHAN_S:.0f} s")
@@ -208,11 +209,11 @@ class _Place:
             self._open = set(granted)
             self._over = self._loop.create_future()
             self._engine.submit([jobs[task_id] for task_id in granted])
-            hold = self._loop.call_later(_HOLD_S, self._give_back)
+            self._hold = self._loop.call_later(_HOLD_S, self._give_back)
             try:
                 await self._over
             finally:
-                hold.cancel()
+                self._hold.cancel()
         self._check()
 
     async def _ask(self, number: int, jobs: dict[bytes, Job]) -> tuple[bytes, ...]:
@@ -312,6 +313,8 @@ class _Place:
                 self._close_one(job.task.id)
         elif jobs:
             self._engine.submit(jobs)
+        if self._open:  # its worker may have begun with the long one only now, or the agent was out of reach
+            self._hold = self._loop.call_later(_HOLD_S, self._give_back)
 
     # ------------------------------------------------------------ the end
 
