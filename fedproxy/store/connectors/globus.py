@@ -267,8 +267,9 @@ class GlobusConnector:
         if self._closed:
             raise StoreClosedError("this store was closed", store=self.url)
         if self._known is None:
-            self._known = Local.of(self.config)
-            private_dir(self._known.folder)
+            local = Local.of(self.config)
+            private_dir(local.folder)
+            self._known = local  # other threads may know it when it is there
         return self._known
 
     def _write(self, path: Path, parts: Parts) -> None:

@@ -116,7 +116,7 @@ def test_whatever_is_killed_the_contract_holds_and_the_endpoint_recovers(cluster
             _, pending = concurrent.futures.wait(futures, timeout=PATIENCE_S)
             assert not pending, f"{what}: {len(pending)} tasks without an end after {time.monotonic() - began:.0f} s\n{programs.log('hpc')[-3000:]}"
             ledger.check(futures, lost_at_most=allowed)
-    assert "the interchange has died" in programs.log("hpc")
+    assert any(said in programs.log("hpc") for said in ("the interchange has died", "the interchange does not answer"))
     for pid in orphans:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

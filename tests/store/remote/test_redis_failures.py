@@ -157,7 +157,7 @@ def test_large_values_are_spread_evenly_over_the_shards(redis_cluster: list[Serv
         for client in clients:
             client.close()
     assert sum(counts) == 40
-    assert max(counts) - min(counts) <= 3
+    assert max(counts) - min(counts) <= 4  # three between the pieces (see `spread_tags`), and one for the manifest
 
 
 def test_keys_of_a_dead_shard_are_an_error_and_the_others_answer(need_redis: None, tmp_path: Path) -> None:
