@@ -23,10 +23,10 @@ demo: $(VENV)/.has-all
 	$(BIN)/fedproxy demo $(DEMO)
 
 test: $(VENV)/.has-test
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST)
 
 test-fast: $(VENV)/.has-test
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup -m "not slow" $(PYTEST)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m "not slow" $(PYTEST)
 
 # The whole fault matrix, with every crash point and every seed; `make test` runs a short form of it.
 test-faults: $(VENV)/.has-test

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import faulthandler
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,18 @@ import pytest
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.executor import Executor
 from tests.programs import Programs
+
+_TEARDOWN_S = 180
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    """A finalizer that never returns ends the test's process, with a traceback (pytest's own watch over hanging tests ends when a test has failed)."""
+    faulthandler.dump_traceback_later(_TEARDOWN_S, exit=True, file=sys.__stderr__)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -49,6 +49,8 @@ class Connection:
         """Calls whose data is on its way."""
         self._watched_for_idle = False
         self._cursor = 0
+        self._watches = 0
+        """How often `watch` was called: a stream that began before must begin anew, or what it has passed is never heard of."""
         self._turns = Turns(self._take_piece, self._enough, _SILENCE_S)
         self._splitter = Splitter(_LENGTH)
 
@@ -94,14 +96,18 @@ class Connection:
         for upload in list(uploads):
             upload.add_done_callback(one_is_over)
 
-    def watch(self, future: TaskFuture[Any], task_id: bytes) -> None:
-        """Settle ``future`` when the task of that id, which is already in this group, ends."""
+    def watch(self, futures: Mapping[bytes, TaskFuture[Any]]) -> None:
+        """Settle these futures, by the ids of tasks that are already in this group, when those end, or have ended: the results are asked for from the first."""
         with self._lock:
-            self._futures[task_id] = future
-            future.turns = self._turns
-            self._cursor = 0
-            if not self._threads:
+            self._futures.update(futures)
+            for future in futures.values():
+                future.turns = self._turns
+            self._watches += 1
+            running = bool(self._threads)
+            if not running:
                 self._start()
+        if running:
+            self._turns.begin_anew()
 
     @property
     def pending(self) -> list[TaskFuture[Any]]:
@@ -221,8 +227,10 @@ class Connection:
             self._rest.release()
 
     def _receive_forever(self) -> None:
-        delay = _RETRY_FROM_S
+        delay, watches = _RETRY_FROM_S, 0
         while not self._enough():
+            if watches != self._watches:
+                watches, self._cursor = self._watches, 0
             try:
                 stream = self._rest.stream(f"/v1/groups/{self.group}/results?after={self._cursor}", silence_s=_SILENCE_S)
                 self._splitter = Splitter(_LENGTH)

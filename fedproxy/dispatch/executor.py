@@ -203,16 +203,15 @@ class Executor(BaseExecutor):
         if group != self.task_group_id:
             self._connection.close()
             self._connection = self._connect(group)
-        futures = []
+        futures: dict[bytes, TaskFuture[Any]] = {}
         for entry in self.client.get_task_group(group):
-            if only is not None and entry["task_id"] not in only:
-                continue
-            task_id = parse_task_id(entry["task_id"])
-            future: TaskFuture[Any] = TaskFuture(task_id, "", self._ask)
-            future.owns_result = False
-            self._connection.watch(future, task_id)
-            futures.append(future)
-        return futures
+            if only is None or entry["task_id"] in only:
+                task_id = parse_task_id(entry["task_id"])
+                futures[task_id] = TaskFuture(task_id, "", self._ask)
+                futures[task_id].owns_result = False
+        if futures:
+            self._connection.watch(futures)
+        return list(futures.values())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls. ``wait`` returns when all futures have ended and their callbacks have run. Idempotent."""

@@ -21,6 +21,7 @@ from typing import Any
 from fedproxy.wire.rest import Stream
 
 _LOOK_S = 0.01
+_ANEW = "the stream is to begin anew"
 
 
 class Turns:
@@ -31,6 +32,8 @@ class Turns:
         self._turn = threading.Lock()
         self._state = threading.Lock()
         self._stream: Stream | None = None
+        self._stale = False
+        """The stream is to begin anew."""
         self._arrivals, self._arrivals_or_wakes = select.poll(), select.poll()
         self._broken: BaseException | None = None
         self._heard = 0.0
@@ -51,8 +54,8 @@ class Turns:
         Raises:
             OSError, FedproxyError: the stream broke.
         """
-        self._begin(stream)
         try:
+            self._begin(stream)
             while not self._enough():
                 with self._turn:
                     self._read_unless_led()
@@ -60,8 +63,8 @@ class Turns:
                 if self._leader is not None:
                     self._stand_by()
         finally:
-            with self._turn:
-                self._stream = None
+            with self._turn, self._state:
+                self._stream, self._stale = None, False
             stream.close()
             self._run_deferred()
 
@@ -77,7 +80,10 @@ class Turns:
         if stream.shared:
             self._arrivals.register(stream.fileno(), select.POLLIN)
             self._arrivals_or_wakes.register(stream.fileno(), select.POLLIN)
-        self._stream = stream
+        with self._state:
+            if self._stale:
+                raise ConnectionResetError(_ANEW)
+            self._stream = stream
 
     def _read_unless_led(self) -> None:
         self._drain_wakes()
@@ -119,6 +125,13 @@ class Turns:
         with self._state, suppress(BlockingIOError):
             if self._wake is not None:
                 os.write(self._wake[1], b"!")
+
+    def begin_anew(self) -> None:
+        """Break the stream off, or the one that is just being opened: `receive` raises, whoever reads."""
+        with self._state:
+            self._stale = True
+            if self._stream is not None:
+                self._stream.interrupt()
 
     def close(self) -> None:
         """The receiving thread has ended. Idempotent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
@@ -104,6 +105,11 @@ class FastStream:
         yield from self._chunks.feed(data)
         if self._chunks.ended:
             raise ConnectionResetError("the service ended the stream")
+
+    def interrupt(self) -> None:
+        """End it, from any thread: whoever reads gets an OSError."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # ssl's own would read on without decrypting
 
     def __del__(self) -> None:
         self.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -152,6 +153,9 @@ class Stream(Protocol):
             OSError, ServiceUnavailableError: it has ended or broken.
         """
 
+    def interrupt(self) -> None:
+        """End it, from any thread: whoever reads gets an error."""
+
     def close(self) -> None:
         """Idempotent."""
 
@@ -183,6 +187,11 @@ class _ProxiedStream:
             raise ConnectionResetError("the service ended the stream") from None
         except (requests.RequestException, HTTPError, OSError) as exc:
             raise self._client.unavailable(exc) from None
+
+    def interrupt(self) -> None:
+        """End it, from any thread."""
+        with suppress(OSError, AttributeError):
+            socket.socket.shutdown(self._response.raw.connection.sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._response.close()

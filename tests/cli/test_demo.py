@@ -14,8 +14,6 @@ import pytest
 
 from fedproxy.store import Store
 
-pytestmark = pytest.mark.xdist_group("demo")  # they look for leftovers of each other's kind
-
 SHARED_MEMORY = Path("/dev/shm")
 
 

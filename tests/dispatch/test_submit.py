@@ -234,6 +234,16 @@ def test_a_group_is_reloaded_elsewhere(executor: Executor, running: Programs) ->
         assert [f.result(20) for f in again] == [f.result() for f in futures]
 
 
+def test_a_group_is_reloaded_by_the_executor_that_has_already_heard_of_its_results(executor: Executor) -> None:
+    futures = [executor.submit(add, i, 1) for i in range(50)]
+    concurrent.futures.wait(futures, timeout=20)
+    for _ in range(3):
+        again = executor.reload_tasks()
+        later = executor.submit(add, 1, 1)
+        assert [f.result(20) for f in again][:50] == [f.result() for f in futures]
+        assert later.result(20) == 2
+
+
 def test_the_same_key_gives_the_same_task_and_another_call_is_a_conflict(executor: Executor) -> None:
     first = executor.submit_once("run-1", add, 1, 2)
     assert first.result(20) == 3
