@@ -190,8 +190,10 @@ class _ProxiedStream:
 
     def interrupt(self) -> None:
         """End it, from any thread."""
-        with suppress(OSError, AttributeError):
-            socket.socket.shutdown(self._response.raw.connection.sock, socket.SHUT_RDWR)
+        connection = self._response.raw.connection
+        with suppress(OSError):
+            if connection is not None and connection.sock is not None:
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._response.close()
