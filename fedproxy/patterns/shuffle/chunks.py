@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import lz4.block
-from attrs import frozen
 from xxhash import xxh3_64_intdigest
 
 from fedproxy.store.connectors.base import Buffer
@@ -29,8 +29,7 @@ class BrokenChunkError(Exception):
     """Bytes that are cut short or corrupted."""
 
 
-@frozen
-class Chunk:
+class Chunk(NamedTuple):
     """One chunk that was read and checked."""
 
     raw: Buffer
@@ -76,9 +75,9 @@ def decode_chunks(data: Buffer) -> Iterator[Chunk]:
     Raises:
         BrokenChunkError: cut short, or a checksum is wrong.
     """
-    view, at = memoryview(data), 0
-    while at < len(view):
-        if len(view) - at < HEAD.size:
+    view, at, total = memoryview(data), 0, len(data)
+    while at < total:
+        if total - at < HEAD.size:
             raise BrokenChunkError("cut short in a chunk's head")
         raw_length, length, checksum, flags = HEAD.unpack_from(view, at)
         at += HEAD.size

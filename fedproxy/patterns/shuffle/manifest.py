@@ -36,12 +36,13 @@ class Source:
 
     def spans(self, shuffle: str, first: int, last: int) -> Iterator[Span]:
         """Where the segments of reducers ``first`` to ``last`` (exclusive) lie; empty ones are left out."""
+        if self.layout == BLOCK:
+            start, stop = self.offset(first), self.offset(last)
+            if stop > start:
+                yield self.key(shuffle), start, stop - start
+            return
         offsets = array("Q")
         offsets.frombytes(self.offsets[8 * first : 8 * (last + 1)])
-        if self.layout == BLOCK:
-            if offsets[-1] > offsets[0]:
-                yield self.key(shuffle), offsets[0], offsets[-1] - offsets[0]
-            return
         for reducer in range(first, last):
             length = offsets[reducer - first + 1] - offsets[reducer - first]
             if length:

@@ -58,14 +58,16 @@ def segments(wanted: Wanted, account: Account) -> Iterator[tuple[Source, list[Ch
     Raises:
         SegmentsLostError: some cannot be had; names their sources.
     """
-    rest: Buffer = b""
+    rest = b""
     for batch, parts in _ahead(batches(wanted), account):
         for (source, (_, start, length)), part in zip(batch, parts, strict=True):
-            data = b"".join((rest, part)) if rest else part
-            whole = len(data) if _is_last(source, wanted, start + length) else whole_chunks_bytes(data)
-            rest = bytes(memoryview(data)[whole:])
+            data: Buffer = b"".join((rest, part)) if rest else part
+            rest = b""
+            if not _is_last(source, wanted, start + length):
+                whole = whole_chunks_bytes(data)
+                data, rest = memoryview(data)[:whole], bytes(memoryview(data)[whole:])
             try:
-                yield source, list(decode_chunks(memoryview(data)[:whole]))
+                yield source, list(decode_chunks(data))
             except BrokenChunkError as exc:
                 raise lost([source], str(exc)) from exc
 
@@ -91,8 +93,9 @@ def batches(wanted: Wanted) -> list[_Batch]:
     start = len(sources) * wanted.first // max(1, wanted.reduces)
     by_store: dict[str, _Batch] = {}
     for source in (*sources[start:], *sources[:start]):
-        spans = source.spans(wanted.manifest.shuffle, wanted.first, wanted.last)
-        by_store.setdefault(source.store, []).extend((source, span) for span in spans)
+        group = by_store.setdefault(source.store, [])
+        for span in source.spans(wanted.manifest.shuffle, wanted.first, wanted.last):
+            group.append((source, span))
     found: list[_Batch] = []
     for group in by_store.values():
         room = 0
@@ -168,9 +171,9 @@ def _fetch(batch: _Batch, account: Account) -> list[Buffer]:
     gone = [source for (source, span), part in zip(batch, parts, strict=True) if part is None or len(part) != span[2]]
     if gone:
         raise lost(gone, "no longer in their store")
-    for (source, span), _ in zip(batch, parts, strict=True):
-        account.nbytes += span[2]
-        account.from_site[source.site] = account.from_site.get(source.site, 0) + span[2]
+    for source, (_, _, length) in batch:
+        account.nbytes += length
+        account.from_site[source.site] = account.from_site.get(source.site, 0) + length
     return [part for part in parts if part is not None]
 
 

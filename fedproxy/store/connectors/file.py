@@ -22,13 +22,12 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 
 from fedproxy.errors import ConfigError, InvalidKeyError, StoreClosedError, StoreUnavailableError
 from fedproxy.store.connectors import packs, waiting
 from fedproxy.store.connectors.base import Buffer, Entry, Parts, Span, check_key, new_key
+from fedproxy.store.connectors.kept_files import KEEP_S, KeptFile, KeptFiles
 from fedproxy.store.connectors.posix import open_directory, read_all, translate, write_all
 from fedproxy.store.urls import StoreUrl
 
@@ -52,6 +51,7 @@ class FileConnector:
         self._directory = open_directory(directory, store=f"file://{directory}")
         self._id = self._mark(expected_id)
         self._read = read
+        self._kept = KeptFiles()
         self.url = f"file://{directory}?id={self._id}" + ("&read=1" if read else "")
 
     # -- objects
@@ -152,30 +152,28 @@ class FileConnector:
         return None if data is None else memoryview(data)[start : start + length]
 
     def get_ranges(self, spans: Sequence[Span]) -> list[Buffer | None]:
-        """Parts of many objects, read and not mapped: parts are small. A file is opened once for the spans of it that follow each other."""
-        return [part for key, group in groupby(spans, itemgetter(0)) for part in self._parts(key, list(group))]
+        """Parts of many objects, read and not mapped: parts are small. Files stay open for a moment (``kept_files``)."""
+        parts = self._kept.parts(spans, self._open_kept)
+        return [self.get_range(*span) if part is None and packs.place_of(span[0]) is not None else part for span, part in zip(spans, parts, strict=True)]
 
-    def _parts(self, key: str, spans: Sequence[Span]) -> list[Buffer | None]:
-        if packs.place_of(check_key(key)) is not None:
-            return [self.get_range(*span) for span in spans]
+    def _open_kept(self, key: str) -> KeptFile | None:
         try:
-            descriptor = os.open(key, _OPEN_READ, dir_fd=self._fd())
+            descriptor = os.open(check_key(key), _OPEN_READ, dir_fd=self._fd())
         except FileNotFoundError:
             self._after_miss()
-            return [None] * len(spans)
+            return None
         except OSError as exc:
             raise translate(exc, f"cannot read in {self._path}", store=self.url, key=key) from exc
-        try:
-            if _expired(os.fstat(descriptor)):
-                return [None] * len(spans)
-            return [read_all(descriptor, length, start) for _, start, length in spans]
-        finally:
-            os.close(descriptor)
+        status = os.fstat(descriptor)
+        lives_s = status.st_mtime - time.time() if _expires(status) else KEEP_S
+        file = KeptFile(descriptor, 0, status.st_size, status.st_nlink, lives_s)  # which closes it
+        return file if lives_s > 0 and status.st_nlink > 0 else None
 
     def touch(self, key: str, ttl_s: float | None) -> bool:
         """Change when it expires; of an object that was put in a batch, the whole batch."""
         if not self.exists(key):
             return False
+        self._kept.forget(key)
         place = packs.place_of(key)
         name = _PACK + place[0] if place is not None and self._pack(place[0]) is not None else key
         try:
@@ -222,6 +220,7 @@ class FileConnector:
         """Let go of the folder; ``clear`` removes the objects in it, and the folder if nothing else is there."""
         if self._directory < 0:
             return
+        self._kept.close()
         if clear:
             self._clear()
         os.close(self._directory)

@@ -14,6 +14,7 @@ from fedproxy.store.connectors.base import Buffer
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM})
 _MAX_PARTS = 1024
 _MAX_WRITE = 1 << 30
+_SMALL_PART = 64 * 1024
 
 
 def write_all(descriptor: int, parts: Sequence[Buffer], offset: int = 0) -> int:
@@ -54,6 +55,11 @@ def read_all(descriptor: int, size: int, offset: int) -> bytearray:
             break
         done += count
     return data
+
+
+def read_part(descriptor: int, size: int, offset: int) -> Buffer:
+    """The same, not to be written in: a small part costs one call and no more."""
+    return os.pread(descriptor, size, offset) if size <= _SMALL_PART else read_all(descriptor, size, offset)
 
 
 def translate(exc: OSError, what: str, *, store: str, key: str | None = None) -> StoreError:

@@ -19,8 +19,6 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 
 from fedproxy.config.home import host_id
@@ -28,6 +26,7 @@ from fedproxy.errors import ConfigError, StoreClosedError, StoreUnavailableError
 from fedproxy.store.connectors import packs, shm_owner, waiting
 from fedproxy.store.connectors.base import Buffer, Entry, Parts, Span, check_key, new_key, parts_nbytes
 from fedproxy.store.connectors.keeper import Keeper
+from fedproxy.store.connectors.kept_files import KeptFile, KeptFiles
 from fedproxy.store.connectors.posix import open_directory, translate
 from fedproxy.store.connectors.shm_layout import (
     EXPIRES,
@@ -39,7 +38,7 @@ from fedproxy.store.connectors.shm_layout import (
     Head,
     parse_head,
 )
-from fedproxy.store.connectors.shm_reading import OPEN_READ, load, load_parts, read_head
+from fedproxy.store.connectors.shm_reading import OPEN_READ, load, open_kept, read_head
 from fedproxy.store.connectors.shm_reaper import is_our_turn, reap, reap_neighbours
 from fedproxy.store.connectors.shm_writer import Writer
 from fedproxy.store.urls import StoreUrl
@@ -65,6 +64,7 @@ class ShmConnector:
         self._writer: Writer | None = None
         self._keeper: Keeper | None = None
         self._lock = threading.Lock()
+        self._kept = KeptFiles()
         self._ending: weakref.finalize[[], ShmConnector] | None = None
 
     # -- objects
@@ -150,17 +150,16 @@ class ShmConnector:
         return None if data is None else memoryview(data)[start : start + length]
 
     def get_ranges(self, spans: Sequence[Span]) -> list[Buffer | None]:
-        """Parts of many objects, read and not mapped: parts are small."""
-        return [part for key, group in groupby(spans, itemgetter(0)) for part in self._parts(key, list(group))]
+        """Parts of many objects, read and not mapped: parts are small. Files stay open for a moment (``kept_files``)."""
+        parts = self._kept.parts(spans, self._open_kept)
+        return [self.get_range(*span) if part is None and packs.place_of(span[0]) is not None else part for span, part in zip(spans, parts, strict=True)]
 
-    def _parts(self, key: str, spans: Sequence[Span]) -> list[Buffer | None]:
-        if packs.place_of(check_key(key)) is not None:
-            return [self.get_range(*span) for span in spans]
+    def _open_kept(self, key: str) -> KeptFile | None:
         try:
-            return load_parts(self._fd(), key, [(start, length) for _, start, length in spans])
+            return open_kept(self._fd(), check_key(key))
         except FileNotFoundError:
             self._check_folder()
-            return [None] * len(spans)
+            return None
         except OSError as exc:
             raise translate(exc, f"cannot read in {self._path}", store=self.url, key=key) from exc
 
@@ -168,6 +167,7 @@ class ShmConnector:
         """Change when it expires; of an object that was put in a batch, the whole batch."""
         if not self.exists(key):
             return False
+        self._kept.forget(key)
         place = packs.place_of(key)
         for name in [key] if place is None else [PACK + place[0], key]:
             with suppress(FileNotFoundError):
@@ -204,6 +204,7 @@ class ShmConnector:
         """Let go; the objects stay for ``lease_s``. ``clear`` removes all objects of this namespace."""
         if self._directory < 0:
             return
+        self._kept.close()
         if self._keeper is not None:
             self._keeper.stop()
         if clear:
@@ -294,6 +295,7 @@ class ShmConnector:
     # -- removing
 
     def _unlink(self, key: str) -> None:
+        self._kept.forget(key)
         try:
             os.unlink(key, dir_fd=self._fd())
         except FileNotFoundError:

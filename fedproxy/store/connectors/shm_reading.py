@@ -10,10 +10,10 @@ import fcntl
 import mmap
 import os
 import time
-from collections.abc import Sequence
 from typing import cast
 
 from fedproxy.store.connectors.base import Buffer
+from fedproxy.store.connectors.kept_files import KEEP_S, KeptFile
 from fedproxy.store.connectors.posix import read_all
 from fedproxy.store.connectors.shm_layout import HEAD_BYTES, MAP_FROM_BYTES, Head, parse_head
 from fedproxy.store.connectors.shm_mappings import KEEP_FROM_BYTES, PRIVATE, mapping_of
@@ -50,8 +50,8 @@ def load(directory: int, key: str) -> Buffer | None:
     return None
 
 
-def load_parts(directory: int, key: str, spans: Sequence[tuple[int, int]]) -> list[Buffer | None]:
-    """Copies of parts (start, length) of the bytes under ``key``; None for each where they expired.
+def open_kept(directory: int, key: str) -> KeptFile | None:
+    """The file under ``key``, to read parts of it; None where it expired. One that may be recycled is not, as long as it is open.
 
     Raises:
         OSError: there is no such file, or it cannot be opened.
@@ -59,17 +59,21 @@ def load_parts(directory: int, key: str, spans: Sequence[tuple[int, int]]) -> li
     for _ in range(_RETRIES):
         descriptor = os.open(key, OPEN_READ, dir_fd=directory)
         try:
-            head = parse_head(os.pread(descriptor, HEAD_BYTES, 0))
-            if head is not None and head.recycled:
-                head = _locked_head(descriptor)
-            if head is None or head.key != key:
+            head = _locked_head(descriptor)
+            links = os.fstat(descriptor).st_nlink
+            if head is None or head.key != key or links == 0:
                 continue  # it was recycled or removed as we opened it
-            if head.expired(time.time()):
-                break
-            return [read_all(descriptor, max(0, min(length, head.size - start)), HEAD_BYTES + start) for start, length in spans]
+            lives_s = head.expires - time.time() if head.expires else KEEP_S
+            if lives_s <= 0:
+                return None
+            if head.recycled and links == 1:
+                lives_s = 0.0  # its key was removed, or its writer has ended: its names tell nothing more
+            file, descriptor = KeptFile(descriptor, HEAD_BYTES, head.size, links, lives_s), -1
+            return file
         finally:
-            os.close(descriptor)
-    return [None] * len(spans)
+            if descriptor >= 0:
+                os.close(descriptor)
+    return None
 
 
 def _locked(descriptor: int, key: str) -> object:
