@@ -103,6 +103,8 @@ def pairs(
 
 def format_pairs(run: Run) -> bytes:
     """A line ``key TAB value`` for each pair; bytes as they are, others as text."""
+    if set(map(type, run.keys)) == {bytes} and set(map(type, run.values or ())) == {int}:
+        return b"".join(map(b"%b\t%d\n".__mod__, zip(run.keys, run.values or (), strict=True)))
     return b"".join([b"%b\t%b\n" % (_text(key), _text(value)) for key, value in zip(run.keys, run.values or (), strict=True)])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Protocol
 from zlib import crc32
 
@@ -36,15 +37,21 @@ def hash_key(key: Any) -> int:
     return crc32(key.encode("utf-8", "surrogatepass") if isinstance(key, str) else repr(key).encode())
 
 
-def _deal(run: Run, reduces: int, numbers: Any) -> list[Run]:
-    keys: list[list[Any]] = [[] for _ in range(reduces)]
-    values: list[list[Any]] = [[] for _ in range(reduces)]
-    add_key, add_value = [part.append for part in keys], [part.append for part in values]
-    for key, value, number in zip(run.keys, run.values or (None,) * len(run), numbers, strict=True):
-        add_key[number](key)
-        add_value[number](value)
+def _deal(run: Run, reduces: int, numbers: Iterable[int]) -> list[Run]:
+    """Each record to the part ``number % reduces``."""
+    parts: list[list[Any]] = [[] for _ in range(reduces)]
+    add = [part.append for part in parts]
     each = run.nbytes // max(1, len(run))
-    return [Run(k, None if run.values is None else v, each * len(k)) for k, v in zip(keys, values, strict=True)]
+    if run.values is None:
+        for key, number in zip(run.keys, numbers, strict=True):
+            add[number % reduces](key)
+        return [Run(part, None, each * len(part)) for part in parts]
+    for pair, number in zip(zip(run.keys, run.values, strict=True), numbers, strict=True):
+        add[number % reduces](pair)
+    return [Run(list(map(_KEY, part)), list(map(_VALUE, part)), each * len(part)) for part in parts]
+
+
+_KEY, _VALUE = itemgetter(0), itemgetter(1)
 
 
 @frozen
@@ -57,8 +64,7 @@ class ByHash:
     def cut(self, run: Run) -> list[Run]:
         """One run for each reducer."""
         hasher: Callable[[Any], int] = crc32 if run.keys and type(run.keys[0]) is bytes else hash_key
-        reduces = self.reduces
-        return _deal(run, reduces, [number % reduces for number in map(hasher, run.keys)])
+        return _deal(run, self.reduces, map(hasher, run.keys))
 
 
 @frozen

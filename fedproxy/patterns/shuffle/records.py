@@ -122,8 +122,13 @@ class PairGatherer:
     def add_pairs(self, pairs: Iterable[tuple[Any, Any]], count: int, nbytes: int) -> None:
         """Take ``count`` pairs that take ``nbytes`` of memory."""
         found, combine, before = self.found, self.combine, len(self.found)
-        for key, value in pairs:
-            found[key] = combine(found[key], value) if key in found else value
+        if combine is add_numbers:
+            look_up = found.get
+            for key, value in pairs:
+                found[key] = look_up(key, 0) + value
+        else:
+            for key, value in pairs:
+                found[key] = combine(found[key], value) if key in found else value
         fresh = (len(found) - before) / max(1, count)
         self.nbytes += int(nbytes * (fresh if combine is add_numbers else max(fresh, 0.5)))
 
