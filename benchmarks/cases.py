@@ -35,6 +35,10 @@ class Case:
     """
     systems: tuple[str, ...] = ()
     """Only these systems; empty: all."""
+    limit_s: float = float("inf")
+    """A repetition that takes longer has failed."""
+    enough_s: float = float("inf")
+    """A system whose repetition took longer is not asked for another one."""
 
     def number(self, name: str) -> int:
         """A whole-number param."""

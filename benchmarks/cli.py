@@ -13,7 +13,7 @@ from typing import IO
 from benchmarks.catalogue import NAMES, PEERS, module_of
 from benchmarks.harness import Run
 from benchmarks.options import OWN, Options
-from benchmarks.rows import Row
+from benchmarks.rows import Row, Skipped
 
 
 def peers_of(text: str) -> frozenset[str] | None:
@@ -69,12 +69,26 @@ def main(argv: Sequence[str]) -> int:
 def _run(name: str, options: Options, out: IO[str] | None, *, as_json: bool) -> bool:
     run = Run(module_of(name), options)
     own = False
+    told = 0
     for row in run():
         own = own or row.system.partition("/")[0] == OWN
         print(row.to_json() if as_json else text_of(row), flush=True)
-        if out is not None:
-            out.write(row.to_json() + "\n")
-            out.flush()
-    for record in run.skipped:
-        _say(record.to_json())
+        told = _tell_skipped(run.skipped, told, out)
+        _keep(row, out)
+    _tell_skipped(run.skipped, told, out)
     return own
+
+
+def _tell_skipped(skipped: Sequence[Skipped], told: int, out: IO[str] | None) -> int:
+    """What gave no figures, from the one numbered ``told`` on; how many there are."""
+    for record in skipped[told:]:
+        _say(record.to_json())
+        _keep(record, out)
+    return len(skipped)
+
+
+def _keep(record: Row | Skipped, out: IO[str] | None) -> None:
+    """One line of the file, at once: a run that is ended has what it found."""
+    if out is not None:
+        out.write(record.to_json() + "\n")
+        out.flush()

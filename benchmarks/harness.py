@@ -31,6 +31,8 @@ class Run:
         self._options = options
         self._systems = Systems(self._benchmark.name, options)
         self._started = time.monotonic()
+        self._took: dict[str, float] = {}
+        """Seconds of the last repetition of each system in this case."""
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -57,6 +59,7 @@ class Run:
         limits = self._options.limits
         stop_when_left_s = self._left_s(limits.spread_s) * (1.0 - 1.0 / share_of) if self._options.quick else 0.0
         systems = [system for system in self._systems.ready if not case.systems or system in case.systems]
+        self._took = {}
         samples: dict[str, list[Sample]] = {system: [] for system in systems}
         warm = evolve(case, params={**case.params, **case.warmup})
         systems = [system for system in systems if self._repetition(warm, system) is not None]
@@ -78,6 +81,8 @@ class Run:
         self._options.progress(f"{self._benchmark.name}: {case.name} {what}")
         alive = []
         for system in systems:
+            if samples[system] and self._took.get(system, 0.0) > case.enough_s:
+                continue  # its rows' ``n`` says so
             sample = self._repetition(case, system, memory=memory)
             if sample is not None:
                 samples[system].append(sample)
@@ -89,5 +94,8 @@ class Run:
         if left_s < 0:
             self._systems.skip(system, "no time left for it in a quick run", case)
             return None
-        timeout_s = min(self._options.limits.repetition_s, left_s + 1.0)
-        return self._systems.measure(system, case, timeout_s, memory=memory)
+        timeout_s = min(self._options.limits.repetition_s, case.limit_s, left_s + 1.0)
+        began = time.monotonic()
+        sample = self._systems.measure(system, case, timeout_s, memory=memory)
+        self._took[system] = time.monotonic() - began
+        return sample

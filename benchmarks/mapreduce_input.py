@@ -17,31 +17,34 @@ DIRECTORY_VARIABLE = "FEDPROXY_BENCH_MAPREDUCE"
 _BLOCK = 1 << 22
 
 
-def prepared(nbytes: int) -> Path:
-    """A file of about ``nbytes`` of text; beside it are ``.sort`` and ``.wordcount`` with the digests of the answers."""
+def prepared(nbytes: int, app: str) -> Path:
+    """A file of about ``nbytes`` of text; beside it is, with the suffix ``.sort`` or ``.wordcount``, the digest of the answer of ``app``."""
     directory = Path(os.environ[DIRECTORY_VARIABLE])
     path = directory / f"text-{nbytes}"
     with (directory / f"lock-{nbytes}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            _make(path, nbytes)
+            generate(directory / f"new-{nbytes}", nbytes, seed=nbytes, files=1)
+            (directory / f"new-{nbytes}" / "text-0.txt").rename(path)
+        answer = path.with_name(f"{path.name}.{app}")
+        if not answer.exists():
+            answer.write_text(_sorted(path) if app == "sort" else _counted(path))
     return path
 
 
-def _make(path: Path, nbytes: int) -> None:
-    generate(path.parent / f"new-{nbytes}", nbytes, seed=nbytes, files=1)
-    made = path.parent / f"new-{nbytes}" / "text-0.txt"
-    command = ["sort", "-S", "500M", "-T", str(path.parent), str(made)]
+def _sorted(path: Path) -> str:
+    command = ["sort", "-S", "500M", "-T", str(path.parent), str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"}) as sorting:
         assert sorting.stdout is not None
-        digest = _digest(iter(lambda: sorting.stdout.read(_BLOCK), b""))  # type: ignore[union-attr]
-    path.with_name(f"{path.name}.sort").write_text(digest)
+        return _digest(iter(lambda: sorting.stdout.read(_BLOCK), b""))  # type: ignore[union-attr]
+
+
+def _counted(path: Path) -> str:
     words: Counter[bytes] = Counter()
-    with made.open("rb") as file:
+    with path.open("rb") as file:
         for lines in iter(lambda: file.readlines(_BLOCK), []):
             words.update(b"".join(lines).split())
-    path.with_name(f"{path.name}.wordcount").write_text(_count_digest([b"%b\t%d" % pair for pair in words.items()]))
-    made.rename(path)
+    return _count_digest([b"%b\t%d" % pair for pair in words.items()])
 
 
 def _digest(blocks: Iterable[bytes]) -> str:

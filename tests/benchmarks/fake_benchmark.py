@@ -27,6 +27,9 @@ class Subject:
         self.calls += 1
         if case.name == "second":
             return {"time": 0.0}
+        if case.name in ("third", "fourth"):
+            time.sleep(float(case.params.get("sleep_s", 0.0)))
+            return {"time": 0.0}
         if self.behaviour == "crashes":
             os._exit(3)
         if self.behaviour == "raises":
@@ -43,6 +46,10 @@ def works(host: Host) -> Subject:
     """Leaves a process of another session behind."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     (host.directory.parent.parent / os.environ["FAKE_PID_FILE"]).write_text(str(child.pid))
+    return Subject("works")
+
+
+def tidy(_: Host) -> Subject:
     return Subject("works")
 
 
@@ -68,7 +75,9 @@ def missing(_: Host) -> Subject:
 
 
 def cases(quick: bool) -> Sequence[Case]:
-    return [Case("first", {"tasks": 1}, {}, 3), Case("second", {}, {}, 1)]
+    slow = Case("third", {"sleep_s": 0.5}, {"sleep_s": 0.0}, 3, enough_s=0.2, systems=("fedproxy",))
+    too_slow = Case("fourth", {"sleep_s": 600.0}, {"sleep_s": 0.0}, 3, limit_s=1.0, systems=("proxystore",))
+    return [Case("first", {"tasks": 1}, {}, 3), Case("second", {}, {}, 1), slow, too_slow]
 
 
 def measure(case: Case, subject: object) -> Sample:
@@ -86,6 +95,7 @@ BENCHMARK = Benchmark(
         "ray": f"{HERE}:raises",
         "ppe": f"{HERE}:cannot",
         "loky": f"{HERE}:hangs",
+        "proxystore": f"{HERE}:tidy",
     },
     cases,
     measure,

@@ -51,6 +51,13 @@ def test_systems_that_crash_hang_or_fail_are_reported_and_the_others_go_on(pid_f
     assert {row.system for row in rows if row.case == "second"} == {"fedproxy", "ray", "ppe"}
 
 
+def test_a_system_that_is_slow_in_a_case_is_asked_once_and_one_that_is_too_slow_has_failed(pid_file, monkeypatch):
+    rows, skipped = run_fake(monkeypatch, "proxystore")
+    assert [row.n for row in rows if (row.case, row.system) == ("third", "fedproxy")] == [1]
+    assert skipped["proxystore"].case == "fourth"
+    assert "no answer within 1 s" in skipped["proxystore"].skipped
+
+
 def test_processes_that_a_system_leaves_behind_are_ended(pid_file, monkeypatch):
     run_fake(monkeypatch)
     assert not runs(int(pid_file.read_text()))
