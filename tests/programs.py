@@ -20,7 +20,7 @@ _SERVICE = """
 import logging, sys
 from pathlib import Path
 logging.basicConfig(level=logging.INFO)
-from fedproxy.config.service import LimitsConfig, ServiceConfig
+from fedproxy.config.service import LimitsConfig, RelayConfig, ServiceConfig
 from fedproxy.service.server import serve
 serve(ServiceConfig(directory=Path(sys.argv[1]), **eval(sys.argv[2])))
 """
@@ -69,6 +69,8 @@ class Programs:
         self.seen: set[int] = set()
         self.sites: set[str] = set()
         self._unique = secrets.token_hex(4)
+        self.prefix: dict[str, list[str]] = {}
+        """Program → what its command line is put behind."""
 
     def site(self, name: str) -> str:
         """The endpoint's site: nobody else's, so that its shared memory is not either."""
@@ -82,7 +84,7 @@ class Programs:
         environment = {**os.environ, "FEDPROXY_HOME": str(self.home)}
         environment.pop("FEDPROXY_SERVICE_URL", None)
         log = (self.home / f"{name}.log").open("ab")
-        process = subprocess.Popen([sys.executable, "-c", code, *args], env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen([*self.prefix.get(name, []), sys.executable, "-c", code, *args], env=environment, stdout=log, stderr=log)
         log.close()
         self.running[name] = process
         self.seen.add(process.pid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from fedproxy.errors import ConfigError
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 _LOCAL = {"memory": memory.reachable, "file": file.reachable, "shm": shm.reachable}
 _lock = threading.RLock()
 _stores: dict[str, Store] = {}
+_ASK_AGAIN_S = 5.0
+_silent: dict[str, float] = {}
+"""Store URL → monotonic time before which it is not asked again whether it can be reached: an address that nobody has takes a second to be silent."""
 
 
 def open_store(url: str) -> Store:
@@ -72,14 +76,26 @@ def unregister_store(store: Store) -> None:
 def reachable(url: str) -> bool:
     """Whether this process can use the store. Never raises; makes nothing on local media."""
     try:
-        parsed = StoreUrl.parse(url)
-        local = _LOCAL.get(parsed.scheme)
-        if local is not None:
-            return local(url)
-        connector = open_store(url).connector
-        return connector.reachable() if isinstance(connector, SupportsReachable) else True
+        local = _LOCAL.get(StoreUrl.parse(url).scheme)
+        return _answers(url) if local is None else local(url)
     except Exception:  # noqa: BLE001  whatever is wrong with a store, it is not reachable
         return False
+
+
+def _answers(url: str) -> bool:
+    """A store that was opened only to be asked, and does not answer, is not one of this process's stores."""
+    if time.monotonic() < _silent.get(url, 0.0):
+        return False
+    known = get_store(url)
+    store = known or open_store(url)
+    answer = store.connector.reachable() if isinstance(store.connector, SupportsReachable) else True
+    if answer:
+        _silent.pop(url, None)
+    else:
+        _silent[url] = time.monotonic() + _ASK_AGAIN_S
+        if known is None:
+            unregister_store(store)
+    return answer
 
 
 def _after_fork() -> None:

@@ -42,7 +42,7 @@ class _Token:
 
 @define(eq=False, slots=False)
 class GlobusStandIn:
-    """Use it as a context manager; it listens on a free port of 127.0.0.1. Tell it what to do wrong by ``faults``, from any thread."""
+    """Use it as a context manager; it listens on a free port of ``host``. Tell it what to do wrong by ``faults``, from any thread."""
 
     faults: Faults = field(factory=Faults)
     collections: dict[str, Path] = field(factory=dict)
@@ -58,6 +58,7 @@ class GlobusStandIn:
     codes: dict[str, str] = field(factory=dict)
     """Authorization code, good once → scope."""
     token_life_s: int = _TOKEN_S
+    host: str = "127.0.0.1"
     _user: str = field(factory=lambda: str(uuid.uuid4()))
     _tokens: dict[str, _Token] = field(factory=dict)
     _submissions: dict[str, str] = field(factory=dict)
@@ -66,7 +67,7 @@ class GlobusStandIn:
     _server: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> GlobusStandIn:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer((self.host, 0), _handler(self))
         self._server.daemon_threads = True
         thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="globus-stand-in")
         thread.start()
@@ -88,7 +89,7 @@ class GlobusStandIn:
     def url(self) -> str:
         """Where it listens."""
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.server_address[1]}/"
+        return f"http://{self.host}:{self._server.server_address[1]}/"
 
     @property
     def environment(self) -> dict[str, str]:

@@ -204,7 +204,7 @@ def make_certificates(directory: Path) -> tuple[Path, Path, Path]:
 
 
 @contextlib.contextmanager
-def s3_server(bucket: str = "bucket") -> Iterator[str]:
+def s3_server(bucket: str = "bucket", address: str = HOST) -> Iterator[str]:
     """An S3 server (moto) with one bucket; its endpoint URL. Credentials are anything that is not empty."""
     from moto.server import ThreadedMotoServer
 
@@ -213,7 +213,7 @@ def s3_server(bucket: str = "bucket") -> Iterator[str]:
     log = logging.getLogger("werkzeug")  # it writes a line for each request
     level = log.level
     log.setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address=address, port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()

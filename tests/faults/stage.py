@@ -58,8 +58,6 @@ class Stage(Programs):
         self._watcher: threading.Thread | None = None
         self._lock = threading.RLock()
         self.restarts = 0
-        self.prefix: dict[str, list[str]] = {}
-        """Program → what its command line is put behind."""
 
     def will(self, *faults: Sabotage) -> None:
         """Programs that are started from here on suffer these, and no others."""

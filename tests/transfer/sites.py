@@ -15,7 +15,7 @@ from fedproxy.dispatch.client import Client
 from fedproxy.store import Store
 from tests.programs import Programs, wait_for
 
-_AGENT = """
+AGENT = """
 import logging, sys
 logging.basicConfig(level=logging.INFO)
 from fedproxy.config.endpoint import EndpointConfig, LocalEngine, Transfer
@@ -60,7 +60,7 @@ class Sites:
         (self.folder / site).mkdir(exist_ok=True)
         environment = self.environment(site) | ({"FEDPROXY_TOKEN": token} if token else {})
         options = {"give_up_s": 10.0, "stall_s": 5.0, **transfer}
-        command = [*self.prefix.get(site, ()), sys.executable, "-c", _AGENT, site, site, self.store_url(site), str(workers), repr(options)]
+        command = [*self.prefix.get(site, ()), sys.executable, "-c", AGENT, site, site, self.store_url(site), str(workers), repr(options)]
         with (self.folder / f"{site}.log").open("ab") as log:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         self.programs.running[site] = process

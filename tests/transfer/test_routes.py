@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -18,44 +15,17 @@ from fedproxy.store import Store, elsewhere
 from fedproxy.testing import servers
 from tests.programs import wait_for
 from tests.transfer.sites import Sites, at_site
+from tests.transfer.web import web_server
 
 pytestmark = pytest.mark.slow
 MB = 1_000_000
 
 
-class Ranged(SimpleHTTPRequestHandler):
-    """A file server with ranges, as nginx is one."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        try:
-            data = Path(self.translate_path(self.path)).read_bytes()
-        except OSError:
-            self.send_error(404)
-            return
-        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
-        part = data[int(first):int(last) + 1]
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(part)))
-        self.end_headers()
-        self.wfile.write(part)
-
-    def log_message(self, *_args: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     folder = tmp_path_factory.mktemp("published")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Ranged, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield folder, f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with web_server(folder) as url:
+        yield folder, url
 
 
 @pytest.fixture(scope="module")

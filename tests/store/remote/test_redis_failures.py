@@ -17,6 +17,7 @@ from attrs import evolve
 from fedproxy.errors import ConfigError, StoreError, StoreFullError, StoreUnavailableError
 from fedproxy.store.connectors.redis import RedisConnector, connect
 from fedproxy.store.connectors.registry import connector_from_url
+from fedproxy.store.registry import get_store, reachable
 from fedproxy.testing import servers
 from fedproxy.testing.servers import PASSWORD, Server, cluster_url
 
@@ -51,6 +52,13 @@ def test_a_dead_server_is_an_error_within_five_seconds() -> None:
     start = time.monotonic()
     assert "running" in str(refused(f"redis://127.0.0.1:{servers.free_port()}"))
     assert time.monotonic() - start < 5
+
+
+def test_a_server_that_does_not_answer_is_no_store_of_this_process_however_often_one_asks() -> None:
+    url = f"redis://127.0.0.1:{servers.free_port()}"
+    assert not reachable(url)
+    assert get_store(url) is None
+    assert not reachable(url)
 
 
 def test_another_kind_of_server_is_an_error_that_says_so() -> None:
