@@ -7,15 +7,15 @@ import struct
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from fedproxy import errors
 from fedproxy.dispatch.calls import Call
-from fedproxy.dispatch.endings import settle
+from fedproxy.dispatch.endings import end_alike, settle
 from fedproxy.dispatch.future import TaskFuture
 from fedproxy.dispatch.outbox import BATCH_ITEMS, Answers, Outbox
 from fedproxy.dispatch.turns import Turns
@@ -28,6 +28,7 @@ from fedproxy.wire.rest import RestClient
 log = logging.getLogger(__name__)
 
 _RETRY_FROM_S, _RETRY_MOST_S = 0.05, 2.0
+_FETCH_S = 0.2
 _SILENCE_S = 35.0
 _LENGTH = struct.Struct("<I")
 
@@ -44,6 +45,7 @@ class Connection:
         self._futures: dict[bytes, TaskFuture[Any]] = {}
         self._lock = threading.Condition()
         self._threads: list[threading.Thread] = []
+        self._receiving = False
         self._closed = False
         self._uploading = 0
         """Calls whose data is on its way."""
@@ -67,47 +69,60 @@ class Connection:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._futures[call.item.id] = call.future
             call.future.turns = self._turns
-            if not self._threads:
+            if uploads:
+                self._uploading += 1
+            if not self._receiving:
                 self._start()
         if uploads:
-            self._send_after(call, list(uploads))
+            self._send_after(call, set(uploads))
             return
-        # A callback that submits runs in one of our threads, and must not wait for itself.
-        self._outbox.put(call, may_wait=threading.current_thread() not in self._threads)
+        try:
+            # A callback that submits runs in one of our threads, and must not wait for itself.
+            self._outbox.put(call, may_wait=threading.current_thread() not in self._threads)
+        except RuntimeError:  # closed just now, by another thread
+            self._forget(call.item.id)
+            raise
 
-    def _send_after(self, call: Call, uploads: list[Future[None]]) -> None:
-        with self._lock:
-            self._uploading += 1
-
+    def _send_after(self, call: Call, uploads: set[Future[None]]) -> None:
         def one_is_over(upload: Future[None]) -> None:
             with self._lock:
+                if upload not in uploads:
+                    return  # another has failed before
                 uploads.remove(upload)
-                failed = upload.exception()
-                over = failed is not None or not uploads
-            if failed is not None:
-                self._refuse([call], failed if isinstance(failed, Exception) else errors.TransferError(str(failed)))
-            elif over:
+                failed = CancelledError() if upload.cancelled() else upload.exception()
+                if failed is not None:
+                    uploads.clear()
+                if uploads:
+                    return
+            if failed is None:
                 self._outbox.put(call, may_wait=False)
-            if over:
-                with self._lock:
-                    self._uploading -= 1
-                    self._lock.notify_all()
+            else:
+                self._refuse([call], failed if isinstance(failed, errors.FedproxyError) else errors.TransferError(f"what it needs was not sent: {failed!r}"))
+            with self._lock:
+                self._uploading -= 1
+                self._lock.notify_all()
+                last = self._closed and not self._uploading
+            if last:
+                self._outbox.close()
 
         for upload in list(uploads):
             upload.add_done_callback(one_is_over)
 
-    def watch(self, futures: Mapping[bytes, TaskFuture[Any]]) -> None:
-        """Settle these futures, by the ids of tasks that are already in this group, when those end, or have ended: the results are asked for from the first."""
+    def watch(self, ids: Iterable[bytes], make: Callable[[bytes], TaskFuture[Any]]) -> list[TaskFuture[Any]]:
+        """Futures of tasks that are already in this group: those that wait here already, and new ones, which are settled when the tasks end, or have ended:
+        the results are asked for from the first."""
         with self._lock:
-            self._futures.update(futures)
-            for future in futures.values():
+            running = self._receiving
+            futures = [self._futures.get(task_id) or make(task_id) for task_id in ids]
+            for future in futures:
+                self._futures[future.raw_id] = future
                 future.turns = self._turns
             self._watches += 1
-            running = bool(self._threads)
             if not running:
                 self._start()
         if running:
             self._turns.begin_anew()
+        return futures
 
     @property
     def pending(self) -> list[TaskFuture[Any]]:
@@ -134,7 +149,9 @@ class Connection:
             if self._closed:
                 return
             self._closed = True
-        self._outbox.close()
+            uploading = self._uploading > 0
+        if not uploading:  # else it closes behind the last of them
+            self._outbox.close()
         if self._threads and not self._futures:
             self._end_stream()
 
@@ -153,7 +170,10 @@ class Connection:
                 thread.join(timeout_s)
 
     def _start(self) -> None:
-        for target, name in ((self._outbox.run, "fedproxy-send"), (self._receive, "fedproxy-receive")):
+        """Start what does not run: both threads, or the receiving one that an error has ended. Under the lock."""
+        self._receiving = True
+        sender = [] if self._threads else [(self._outbox.run, "fedproxy-send")]
+        for target, name in [*sender, (self._receive, "fedproxy-receive")]:
             thread = threading.Thread(target=target, name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -181,36 +201,57 @@ class Connection:
                         log.warning("%s", exc)
 
     def _rename(self, same_as: dict[bytes, bytes]) -> None:
-        renamed = False
+        """These calls are tasks of earlier submits."""
+        fetched: list[bytes] = []
+        followers: list[tuple[TaskFuture[Any], bytes, TaskFuture[Any]]] = []
         with self._lock:
             for mine, existing in same_as.items():
                 future = self._futures.get(mine)
-                if future is not None and mine != existing:
-                    del self._futures[mine]
-                    future._id = existing
-                    self._futures[existing] = future
-                    renamed = True
-        if renamed:
-            threading.Thread(target=self._fetch_each, args=(list(same_as.values()),), daemon=True).start()
+                if future is None or mine == existing:
+                    continue
+                future.is_of(existing)
+                first = self._futures.get(existing)
+                if first is not None:
+                    followers.append((first, mine, future))
+                else:
+                    self._futures[existing] = self._futures.pop(mine)
+                    fetched.append(existing)
+        for first, mine, future in followers:
+            first.add_done_callback(partial(self._follow, mine, future))
+        if fetched:
+            threading.Thread(target=self._fetch_each, args=(fetched,), name="fedproxy-fetch", daemon=True).start()
+
+    def _follow(self, mine: bytes, future: TaskFuture[Any], first: Future[Any]) -> None:
+        end_alike(future, first)
+        self._settled(mine)
 
     def _fetch_each(self, ids: list[bytes]) -> None:
-        """Tasks of an earlier submit may belong to another group: wait for each by its id."""
+        """Tasks of an earlier submit may belong to another group: wait for each by its id. The stream may tell of them, too: whoever is first counts."""
         for task_id in ids:
-            while task_id in self._futures:
+            while (future := self._futures.get(task_id)) is not None:
                 try:
                     data = self._rest.binary("GET", f"/v1/tasks/{task_id_text(task_id)}/result")
-                except errors.ServiceUnavailableError:
-                    data = b""
-                if data:
-                    self._take(memoryview(data))
+                    for done, body in _read(memoryview(data))[1] if data else ():
+                        settle(future, done, body)
+                except errors.ServiceUnavailableError as exc:
+                    log.debug("waiting for %s: %s", future.task_id, exc)
+                except errors.FedproxyError as exc:
+                    future.fail(exc)
+                if future.done():
+                    self._settled(task_id)
                 else:
-                    time.sleep(0.2)
+                    time.sleep(_FETCH_S)
+        self._rest.release()
 
     def _refuse(self, calls: list[Call], exc: Exception) -> None:
-        for call in calls:
-            future = self._forget(call.item.id)
-            if future is not None and not future.done():
-                future.set_exception(exc)
+        self._fail([call.item.id for call in calls], exc)
+
+    def _fail(self, ids: Iterable[bytes], exc: Exception) -> None:
+        for task_id in ids:
+            future = self._futures.get(task_id)
+            if future is not None:
+                future.fail(exc)
+                self._forget(task_id)  # its callbacks have run
         with self._lock:
             self._lock.notify_all()
 
@@ -220,13 +261,20 @@ class Connection:
     # ------------------------------------------------------------ receiving
 
     def _receive(self) -> None:
+        failure: Exception | None = None
         try:
-            self._receive_forever()
+            failure = self._receive_forever()
         finally:
             self._turns.close()
             self._rest.release()
+            with self._lock:
+                self._receiving = False  # what is sent from here on has another thread to hear of it
+                unheard = list(self._futures)
+            if failure is not None:
+                self._fail(unheard, failure)
 
-    def _receive_forever(self) -> None:
+    def _receive_forever(self) -> Exception | None:
+        """Returns when there is `_enough`, or why nothing more can be heard."""
         delay, watches = _RETRY_FROM_S, 0
         while not self._enough():
             if watches != self._watches:
@@ -236,18 +284,17 @@ class Connection:
                 self._splitter = Splitter(_LENGTH)
                 delay = _RETRY_FROM_S
                 self._turns.receive(stream)
-                return
+                break
             except (OSError, errors.ServiceUnavailableError) as exc:
                 log.debug("the result stream broke: %s", exc)
             except errors.FedproxyError as exc:
-                self._fail_all(exc)
-                return
+                return exc
             except Exception as exc:
                 log.exception("the result stream failed")
-                self._fail_all(errors.ServiceError(f"the result stream failed: {exc!r}"))
-                return
+                return errors.ServiceError(f"the result stream failed: {exc!r}")
             time.sleep(delay)
             delay = min(delay * 2, _RETRY_MOST_S)
+        return None
 
     def _enough(self) -> bool:
         """Whether nothing more is expected."""
@@ -258,13 +305,11 @@ class Connection:
             self._take(message)
 
     def _take(self, data: memoryview) -> None:
-        message, body = decode(data)
-        if not isinstance(message, m.Finished):
-            raise errors.ProtocolError(f"expected Finished, got a {type(message).__name__}")
-        for done, part in zip(message.items, split(body, (d.size for d in message.items)), strict=True):
+        message, endings = _read(data)
+        for done, body in endings:
             future = self._futures.get(done.id)
             if future is not None:
-                settle(future, done, bytearray(part))  # memory of its own: aligned, writable, and not the whole batch's
+                settle(future, done, body)
                 if future.has_callbacks:  # they have not run yet
                     self._turns.defer(partial(self._settled, done.id))
                 else:
@@ -281,13 +326,13 @@ class Connection:
             with self._lock:
                 self._lock.notify_all()
 
-    def _fail_all(self, exc: Exception) -> None:
-        for task_id in list(self._futures):
-            future = self._forget(task_id)
-            if future is not None and not future.done():
-                future.set_exception(exc)
-        with self._lock:
-            self._lock.notify_all()
+
+def _read(data: memoryview) -> tuple[m.Finished, Iterator[tuple[m.Done, bytearray]]]:
+    message, body = decode(data)
+    if not isinstance(message, m.Finished):
+        raise errors.ProtocolError(f"expected Finished, got a {type(message).__name__}")
+    # Each in memory of its own: aligned, writable, and not the whole batch's.
+    return message, ((done, bytearray(part)) for done, part in zip(message.items, split(body, (d.size for d in message.items)), strict=True))
 
 
 def warn_offline(name: str) -> None:

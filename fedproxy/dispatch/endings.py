@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any
 
 from fedproxy import errors
@@ -36,15 +37,34 @@ def read_ending(done: Done, body: memoryview | bytes | bytearray, name: str = ""
 
 
 def settle(future: TaskFuture[Any], done: Done, body: memoryview | bytes | bytearray) -> None:
-    """Give a future its ending. Callbacks run here."""
+    """Give a future its ending, unless it has one or is just being given it. Callbacks run here."""
     if future.done():
         return
-    future.arrived(done)
     if done.state == TaskState.CANCELLED:
+        future.arrived(done)
         future.cancel_here()
         return
     value, exception = read_ending(done, body, future.name)
-    if exception is None:
-        future.set_result(own_result(value) if future.owns_result else value)
-    else:
-        future.set_exception(exception)
+    if not future.claim():
+        return
+    try:
+        future.arrived(done)
+        if exception is None:
+            future.set_result(own_result(value) if future.owns_result else value)
+        else:
+            future.set_exception(exception)
+    except BaseException:
+        future.unclaim()
+        raise
+
+
+def end_alike(future: TaskFuture[Any], first: Future[Any]) -> None:
+    """Give a future the ending of another one of the same task. They share the value, so that a large one stays until both are gone."""
+    if isinstance(first, TaskFuture) and first.done_info is not None:
+        future.arrived(first.done_info)
+    if first.cancelled():
+        future.cancel_here()
+    elif (exception := Future.exception(first)) is not None:
+        future.fail(exception)
+    elif future.claim():
+        future.set_result(Future.result(first))

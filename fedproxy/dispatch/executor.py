@@ -195,6 +195,7 @@ class Executor(BaseExecutor):
 
     def reload_tasks(self, task_group_id: str | None = None, *, only: Container[str] | None = None) -> list[TaskFuture[Any]]:
         """Futures of all tasks of a group, in order of submission, also from another process. The executor goes on with that group.
+        Of a task that was submitted here and has not ended it is the same future.
 
         Args:
             only: ids of the tasks that are wanted.
@@ -203,15 +204,13 @@ class Executor(BaseExecutor):
         if group != self.task_group_id:
             self._connection.close()
             self._connection = self._connect(group)
-        futures: dict[bytes, TaskFuture[Any]] = {}
-        for entry in self.client.get_task_group(group):
-            if only is None or entry["task_id"] in only:
-                task_id = parse_task_id(entry["task_id"])
-                futures[task_id] = TaskFuture(task_id, "", self._ask)
-                futures[task_id].owns_result = False
-        if futures:
-            self._connection.watch(futures)
-        return list(futures.values())
+        wanted = [parse_task_id(e["task_id"]) for e in self.client.get_task_group(group) if only is None or e["task_id"] in only]
+        return self._connection.watch(wanted, self._reloaded) if wanted else []
+
+    def _reloaded(self, task_id: bytes) -> TaskFuture[Any]:
+        future: TaskFuture[Any] = TaskFuture(task_id, "", self._ask)
+        future.owns_result = False
+        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls. ``wait`` returns when all futures have ended and their callbacks have run. Idempotent."""

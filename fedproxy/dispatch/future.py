@@ -32,7 +32,8 @@ class TaskFuture(Future[T]):
         super().__init__()
         self._id = task_id
         self._ask = ask
-        self._cancelling = threading.Lock()
+        self._ended = threading.Lock()
+        """Taken by whoever gives it its ending; several may want to: the result stream, whoever cancels or asks by id, what could not be sent."""
         self.name = name
         """The function's name."""
         self.stored: tuple[Ref, ...] = ()
@@ -147,7 +148,26 @@ class TaskFuture(Future[T]):
         self.done_info = done
         self._resolved_at = time.time()
 
+    def is_of(self, task_id: bytes) -> None:
+        """It turned out to be that of a task which was submitted before: the value belongs to whoever did that."""
+        self._id = task_id
+        self.owns_result = False
+
+    def claim(self) -> bool:
+        """Whether the caller is the first to end it, and is to do so."""
+        return self._ended.acquire(blocking=False)
+
+    def unclaim(self) -> None:
+        """The caller was interrupted: if it has not ended, another may end it."""
+        if not self.done():
+            self._ended.release()
+
     def cancel_here(self) -> None:
-        """The task is cancelled, for certain. The caller of `cancel` and the result stream may both say so: the first counts."""
-        if self._cancelling.acquire(blocking=False) and super().cancel():
+        """The task is cancelled, for certain."""
+        if self.claim() and super().cancel():
             self.set_running_or_notify_cancel()
+
+    def fail(self, exc: BaseException) -> None:
+        """Nothing more will be heard of the task."""
+        if self.claim():
+            self.set_exception(exc)

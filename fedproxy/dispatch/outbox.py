@@ -70,10 +70,16 @@ class Outbox:
         self._closed = False
 
     def put(self, call: Call, *, may_wait: bool) -> None:
-        """Send a call, or queue it. Returns at once, unless very much is waiting and ``may_wait``: then it waits for room."""
+        """Send a call, or queue it. Returns at once, unless very much is waiting and ``may_wait``: then it waits for room.
+
+        Raises:
+            RuntimeError: it was closed.
+        """
         with self._changed:
             while may_wait and (self._items >= _UNSENT_ITEMS or self._bytes >= _UNSENT_BYTES):
                 self._changed.wait(1.0)
+            if self._closed:
+                raise RuntimeError("cannot schedule new futures after shutdown")
             self._items += 1
             self._bytes += call.item.size
             alone = self._state is _Line.IDLE and call.item.size <= _ALONE_BYTES and self._queue.empty()
@@ -103,20 +109,21 @@ class Outbox:
 
     def close(self) -> None:
         """The thread ends when it has sent what is queued."""
-        self._closed = True
+        with self._changed:
+            self._closed = True
         self._queue.put(None)
 
     def run(self) -> None:
         """The sending thread."""
         more = True
-        while more:
+        while more or self._items:  # what was let in before the end, and comes behind it
             entry = self._queue.get()
             awaited = self._take_line()
             if awaited:
                 self._guarded(awaited, self._finish)
             batch, more = self._batch_from(entry)
-            if batch:
-                self._guarded(batch, self._deliver)
+            for part in apart(batch):
+                self._guarded(part, self._deliver)
             with self._changed:
                 self._state = _Line.IDLE
         self._line.close()
@@ -194,6 +201,21 @@ class Outbox:
                 continue
             self._answers.acknowledged(batch, ack)
             return
+
+
+def apart(batch: list[Call]) -> list[list[Call]]:
+    """The same calls in their order, in batches that name no idempotency key twice: the second is to be told which task the first became."""
+    parts: list[list[Call]] = []
+    keys: set[str] = set()
+    for call in batch:
+        key = call.item.key
+        if not parts or key in keys:
+            parts.append([])
+            keys.clear()
+        if key is not None:
+            keys.add(key)
+        parts[-1].append(call)
+    return parts
 
 
 def _read_ack(data: bytes) -> m.SubmitAck:

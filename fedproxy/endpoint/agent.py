@@ -265,15 +265,13 @@ class Agent:
 
     def _settle(self, attempts: tuple[tuple[bytes, int], ...]) -> None:
         for unfinished in self._holdings.settle(attempts):
-            if self._staging.cancel(unfinished) is None:
-                self._engine.cancel(unfinished)
+            self._withdraw(unfinished)
 
     def _take_tasks(self, message: m.Tasks, body: memoryview) -> None:
         self._learn(message.specs, message.functions, body)
         fresh, outdated = self._holdings.accept(message, body[sum(blob.size for blob in message.functions):])
         for task_id in outdated:
-            if self._staging.cancel(task_id) is None:
-                self._engine.cancel(task_id)
+            self._withdraw(task_id)
         self._start(fresh)
         if not self._unacknowledged:
             self._loop.call_later(_ACKNOWLEDGE_S, self._acknowledge)
@@ -340,7 +338,8 @@ class Agent:
         found = self._engine.place(task_id) if isinstance(self._engine, TellsPlace) else None
         return found or m.Place(task_id, self._holdings.known(task_id))
 
-    def _cancel(self, task_id: bytes) -> None:
+    def _withdraw(self, task_id: bytes) -> Held | None:
+        """Stop a task wherever it is. Returns it if it had not come to the engine; else the engine says how it ended."""
         entry = next((each for each in self._asleep if each.task.id == task_id), None)
         if entry is not None:
             self._asleep.remove(entry)
@@ -348,6 +347,11 @@ class Agent:
             entry = self._staging.cancel(task_id)
         if entry is None:
             self._engine.cancel(task_id)
+        return entry
+
+    def _cancel(self, task_id: bytes) -> None:
+        entry = self._withdraw(task_id)
+        if entry is None:
             return
         body = b"cancelled before it started"
         self._ended(m.Outcome(task_id, entry.task.attempt, int(TaskState.CANCELLED), len(body), started=False), body)

@@ -24,6 +24,7 @@ class Control:
 
     def __init__(self, core: Core, sessions: Sessions, outbound: Outbound, endings: Endings) -> None:
         self._core, self._sessions, self._outbound, self._endings = core, sessions, outbound, endings
+        outbound.cancelled = self.cancel
         self.deadlines = Deadlines(core, sessions, outbound, endings, lambda task, reason: self._end_unsent(task, TaskState.EXPIRED, reason, reason))
 
     def cancel(self, task: LiveTask) -> None:
@@ -39,12 +40,12 @@ class Control:
     def _end_unsent(self, task: LiveTask, state: TaskState, waiting: str, queued: str) -> None:
         if task.id in self._endings.under_way:
             return
-        if task.state is TaskState.WAITING:
-            self._endings.dependencies.forget(task)
-            self._endings.end_here(task, state, waiting.encode())
-        elif task.state is TaskState.QUEUED:
+        if task.state is TaskState.QUEUED or task.id in self._outbound.queueing:
             self._outbound.withdraw(task)
             self._endings.end_here(task, state, queued.encode())
+        elif task.state is TaskState.WAITING:
+            self._endings.dependencies.forget(task)
+            self._endings.end_here(task, state, waiting.encode())
 
     # ------------------------------------------------------------ priorities
 
@@ -54,11 +55,11 @@ class Control:
         sent: defaultdict[str, list[tuple[TaskId, int]]] = defaultdict(list)
         for task, priority in tasks:
             rows.append((priority, task.seq))
-            if task.state is TaskState.WAITING:
+            if task.state is TaskState.WAITING and task.id not in self._outbound.queueing:
                 held = self._endings.dependencies.find(task)
                 if held is not None:
                     held.priority = priority
-            elif task.state is TaskState.QUEUED and task.id not in self._outbound.departing and task.id not in self._endings.under_way:
+            elif self._is_queued(task):
                 self._outbound.reprioritize(task, priority)
             else:
                 sent[task.endpoint].append((task.id, priority))
@@ -66,6 +67,10 @@ class Control:
             self._core.commit.next.other.append(partial(_write_priorities, rows))
         if sent:
             self._core.commit.then(lambda: self._tell_priorities(sent))
+
+    def _is_queued(self, task: LiveTask) -> bool:
+        queued = task.state is TaskState.QUEUED or task.id in self._outbound.queueing
+        return queued and task.id not in self._outbound.departing and task.id not in self._endings.under_way
 
     def _tell_priorities(self, sent: dict[str, list[tuple[TaskId, int]]]) -> None:
         for endpoint, items in sent.items():

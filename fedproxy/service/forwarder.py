@@ -81,7 +81,7 @@ class Forwarder:
         for task in tasks:
             if task.deadline:
                 self.control.deadlines.watch(task)
-            if task.state is TaskState.WAITING:
+            if task.state is TaskState.WAITING and task.id not in self.endings.under_way:  # cancelled between its commit and now
                 self.endings.hold(task)
 
     def _end_at_once(self, tasks: list[LiveTask]) -> None:

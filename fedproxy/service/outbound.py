@@ -31,11 +31,15 @@ class Outbound:
         """Endpoints with tasks that were just released."""
         self.departing: dict[TaskId, bool] = {}
         """Tasks marked SENT whose commit is under way → whether they are to be cancelled right behind."""
+        self.queueing: dict[TaskId, LiveTask] = {}
+        """Tasks that are queued as soon as that is durable."""
         self.delayed: dict[int, LiveTask] = {}
         """Queued tasks whose next attempt is not due yet, by their places."""
         self._delays: Timers[int] = Timers(self._due)
         self.returned: Callable[[LiveTask], bool] = lambda _task: False
         """Asked of each task that is about to be queued again: whether it ended instead."""
+        self.cancelled: Callable[[LiveTask], None] = lambda _task: None
+        """Called with each task that was to be cancelled right behind its sending, which failed."""
 
     def admit(self, task: LiveTask) -> None:
         """A task that is about to be inserted: mark it SENT in the same commit if the endpoint can take it now."""
@@ -124,7 +128,8 @@ class Outbound:
                 session.drop_connection()
                 self.requeue(batch)
                 for task in batch:
-                    self.departing.pop(task.id, None)
+                    if self.departing.pop(task.id, False):
+                        self.cancelled(task)
             else:
                 self._departed(session, batch)
 
@@ -143,9 +148,12 @@ class Outbound:
         for task in tasks:
             task.state = TaskState.QUEUED
             task.not_before = not_before
+            self.queueing[task.id] = task
         self._core.commit.next.requeued += tasks
 
         def put_back() -> None:
+            for task in tasks:
+                self.queueing.pop(task.id, None)
             if delay_s:
                 for task in tasks:
                     self.delay(task, delay_s)
@@ -172,25 +180,27 @@ class Outbound:
             self._put_back([task])
 
     def reprioritize(self, task: LiveTask, priority: int) -> None:
-        """Give another priority to a task that is QUEUED, wherever it stands."""
-        delayed = self.delayed.get(task.seq)
-        if delayed is not None:
-            delayed.priority = priority
+        """Give another priority to a task that is QUEUED, or about to be, wherever it stands."""
+        aside = self.delayed.get(task.seq) or self.queueing.get(task.id)
+        if aside is not None:
+            aside.priority = priority
         else:
             self._core.queues.move(task, priority)
 
     def withdraw(self, task: LiveTask) -> None:
-        """Take out a task that is QUEUED, wherever it stands: it is not sent."""
+        """Take out a task that is QUEUED, or about to be, wherever it stands: it is not sent. The queue passes over what comes later, too."""
         if self.delayed.pop(task.seq, None) is None:
-            self._core.queues.remove(task)
+            self._core.queues.remove(self.queueing.get(task.id, task))
 
     def release(self, task: LiveTask) -> None:
         """All that the task needs is there: queue it, once that is durable. What is released together is sent in the order of the queue."""
         task.payload = None
         task.state = TaskState.QUEUED
+        self.queueing[task.id] = task
         self._core.commit.next.requeued.append(task)
 
         def queue() -> None:
+            self.queueing.pop(task.id, None)
             self._core.queues.append(task)
             if not self._released:
                 self._loop.call_soon(self._pump_released)
