@@ -45,6 +45,11 @@ class Namespace:
         """What leaves the namespace goes no faster than this."""
         _run(*self.prefix, "tc", "qdisc", "add", "dev", f"{self.name}-b", "root", "tbf", "rate", str(bits_per_s), "burst", "4kb", "latency", "400ms")
 
+    def held_back(self) -> int:
+        """How often a packet had to wait for the limit."""
+        words = _run(*self.prefix, "tc", "-s", "qdisc", "show", "dev", f"{self.name}-b").split()
+        return int(words[words.index("overlimits") + 1])
+
     def down(self) -> None:
         """Pull the cable."""
         _run(*self.prefix, "ip", "link", "set", f"{self.name}-b", "down")

@@ -40,7 +40,7 @@ def _owner(place: str) -> tuple[Any, str]:
     return owner, name
 
 
-def _wrap(place: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+def wrap(place: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     owner, name = _owner(place)
     before = owner.__dict__[name]
     plain = before.__func__ if isinstance(before, staticmethod) else before
@@ -90,7 +90,7 @@ def crash(place: str, when: str, count: int) -> None:
             return value
         return called
 
-    _wrap(place, make)
+    wrap(place, make)
 
 
 def crash_at_ending(state: str) -> None:
@@ -103,7 +103,7 @@ def crash_at_ending(state: str) -> None:
             return plain(self, work)
         return apply
 
-    _wrap("fedproxy.service.ledger:Ledger.apply", make)
+    wrap("fedproxy.service.ledger:Ledger.apply", make)
 
 
 def torn_record(count: int) -> None:
@@ -144,7 +144,7 @@ def torn_answer(count: int) -> None:
             plain(self, parts)
         return send
 
-    _wrap("fedproxy.endpoint.pipe:WorkerPipe.send", make)
+    wrap("fedproxy.endpoint.pipe:WorkerPipe.send", make)
 
 
 def die_now_and_then(chance: float, seed: int) -> None:
@@ -159,7 +159,7 @@ def die_now_and_then(chance: float, seed: int) -> None:
             return value
         return run
 
-    _wrap("fedproxy.endpoint.worker:Worker._run", make)
+    wrap("fedproxy.endpoint.worker:Worker._run", make)
 
 
 def sabotage_workers() -> None:
@@ -215,7 +215,7 @@ def send_twice(place: str) -> None:
             return value
         return send
 
-    _wrap(place, make)
+    wrap(place, make)
 
 
 def results_again(delay_s: float) -> None:
@@ -228,7 +228,7 @@ def results_again(delay_s: float) -> None:
             asyncio.get_running_loop().call_later(delay_s, lambda: (fired("replayed results"), plain(self, batch)))
         return send
 
-    _wrap("fedproxy.endpoint.agent:Agent._send_results", make)
+    wrap("fedproxy.endpoint.agent:Agent._send_results", make)
 
 
 def acks_again(delay_s: float) -> None:
@@ -245,7 +245,7 @@ def acks_again(delay_s: float) -> None:
             return plain(self, session, parts)
         return send
 
-    _wrap("fedproxy.service.sessions:Sessions.send", make)
+    wrap("fedproxy.service.sessions:Sessions.send", make)
 
 
 def lose_acks(share: float, seed: int) -> None:
@@ -263,7 +263,7 @@ def lose_acks(share: float, seed: int) -> None:
             return plain(self, session, parts)
         return send
 
-    _wrap("fedproxy.service.sessions:Sessions.send", make)
+    wrap("fedproxy.service.sessions:Sessions.send", make)
 
 
 def limit_files(count: int, *, soft_only: bool = False) -> None:
@@ -287,7 +287,7 @@ def through(port: int) -> None:
             return attrs.evolve(plain(*args, **kwargs), address=f"tcp://127.0.0.1:{port}")
         return register
 
-    _wrap("fedproxy.endpoint.serve:register", make)
+    wrap("fedproxy.endpoint.serve:register", make)
 
 
 def show_tables() -> None:
@@ -326,8 +326,8 @@ def show_tables() -> None:
             retentions.append(self)
         return init
 
-    _wrap("fedproxy.service.server:create_app", make)
-    _wrap("fedproxy.service.retention:Retention.__init__", remember)
+    wrap("fedproxy.service.server:create_app", make)
+    wrap("fedproxy.service.retention:Retention.__init__", remember)
 
 
 def second_user(token: str, user: str) -> None:
@@ -338,92 +338,13 @@ def second_user(token: str, user: str) -> None:
             self.add_token(token, user)
         return local_token
 
-    _wrap("fedproxy.service.accounts:Accounts.local_token", make)
-
-
-# ---------------------------------------------------------------- negative controls: builds that break a promise
-
-
-def acknowledge_before_commit() -> None:
-    """The service answers a submit at once; the commit follows half a second later."""
-    import asyncio
-
-    def make(_plain: Callable[..., Any]) -> Callable[..., Any]:
-        async def insert(self: Any, tasks: Any) -> dict[int, Any]:
-            def later() -> None:
-                self._core.commit.next.inserts += tasks
-                self._core.commit.insert_then(lambda _outcome: self._forwarder.inserted(tasks))
-            asyncio.get_running_loop().call_later(0.5, later)
-            return {}
-        return insert
-
-    _wrap("fedproxy.service.intake:Intake._insert", make)
-    fired("acknowledge before commit")
-
-
-def skip_journal() -> None:
-    """The agent writes nothing down."""
-    _wrap("fedproxy.endpoint.journal:Journal._append", lambda _plain: lambda _self, _kind, _parts: None)
-    fired("skip journal")
-
-
-def drop_fencing() -> None:
-    """The service believes every result, also a late one of a task that is already over."""
-    import sqlite3
-
-    from fedproxy.protocol.codec import split
-    from fedproxy.service.forwarder import Forwarder
-
-    def make(plain: Callable[..., Any]) -> Callable[..., Any]:
-        def results(self: Forwarder, session: Any, message: Any, body: memoryview) -> None:
-            for outcome, part in zip(message.items, split(body, (o.size for o in message.items)), strict=True):
-                if outcome.id not in session.in_flight and outcome.id not in self.endings.under_way:
-                    fired("late result believed")
-                    row = (outcome.state, bytes(part), outcome.id)
-
-                    def overwrite(connection: sqlite3.Connection, row: Any = row) -> None:
-                        connection.execute("UPDATE tasks SET state = ?, result = ? WHERE id = ?", row)
-
-                    self._core.commit.next.other.append(overwrite)  # type: ignore[arg-type]
-            plain(self, session, message, body)
-            self._core.commit.ask()
-        return results
-
-    _wrap("fedproxy.service.forwarder:Forwarder._results", make)
-
-
-def lose_zap() -> None:
-    """Nobody checks keys: whoever connects is whom it says to be."""
-    import zmq
-
-    from fedproxy.wire import zmq_channel
-
-    real = zmq.Socket.setsockopt
-
-    def setsockopt(self: Any, option: int, value: Any) -> Any:
-        return None if option in (zmq.ZAP_DOMAIN, zmq.ZAP_ENFORCE_DOMAIN) else real(self, option, value)
-
-    zmq.Socket.setsockopt = setsockopt  # type: ignore[method-assign]
-
-    class Silent:
-        def __init__(self, context: Any, _who: Any) -> None:
-            self.socket = context.socket(zmq.ROUTER)
-
-        def answer_all(self) -> None:
-            return
-
-    zmq_channel.ZapHandler = Silent  # type: ignore[misc, assignment]
-
-    def take_one(self: Any) -> None:
-        peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-        self._on_message(peer.bytes, peer.bytes.decode().partition("/")[0], [frame.buffer for frame in frames])
-
-    zmq_channel.Hub._take_one = take_one  # type: ignore[method-assign]
-    fired("no ZAP handler")
+    wrap("fedproxy.service.accounts:Accounts.local_token", make)
 
 
 def apply_all(program: str) -> None:
     """Do to this program what the environment says."""
+    from tests.faults import broken_builds
+
     for where, name, *arguments in json.loads(os.environ.get(VARIABLE, "[]")):
         if where == program:
-            globals()[name](*arguments)
+            (globals().get(name) or getattr(broken_builds, name))(*arguments)

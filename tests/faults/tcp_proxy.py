@@ -41,6 +41,8 @@ class TcpProxy:
         self.passed = 0
         self.dropped = 0
         self.stalls = 0
+        self.held_s = 0.0
+        """For how long pieces were held back, together."""
         self.connections = 0
         self._target = target
         self._dice = random.Random(seed)
@@ -99,7 +101,9 @@ class TcpProxy:
             due, data = entry
             if broken:
                 continue
-            time.sleep(max(0.0, due - time.monotonic()))
+            wait_s = max(0.0, due - time.monotonic())
+            self.held_s += wait_s
+            time.sleep(wait_s)
             try:
                 sink.sendall(data)
                 self.passed += len(data)

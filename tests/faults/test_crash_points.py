@@ -15,7 +15,8 @@ import pytest
 from fedproxy.errors import ServiceUnavailableError
 from fedproxy.protocol.ids import task_id_text
 from tests.faults.ledger import Ledger, Promise
-from tests.faults.stage import FULL, Stage, Witness, eventually, seeds
+from tests.faults.stage import FULL, SHORT_S, Stage, eventually, seeds
+from tests.faults.witness import Witness
 from tests.programs import wait_for
 
 TASKS = 240
@@ -55,7 +56,7 @@ def points(program: str, table: list[tuple[str, str, int]], always: int) -> list
 ALL = [*points("service", SERVICE, 3), *points("service", FORWARDER, 4), *points("agent", AGENT, 5), *points("worker", WORKER, 2)]
 
 
-def run_through(stage: Stage, book: Ledger, seed: int, promise: Promise, mark: str, *, retries_on_loss: int = 0,
+def run_through(stage: Stage, book: Ledger, seed: int, promise: Promise, *marks: str, retries_on_loss: int = 0,
                 before_the_end: Callable[[], object] = lambda: None) -> None:
     """Tasks are submitted while the fault waits for its moment; whatever dies is started again."""
     stage.start_service()
@@ -64,11 +65,12 @@ def run_through(stage: Stage, book: Ledger, seed: int, promise: Promise, mark: s
         stage.registered()
         witness = Witness(stage, book, retries_on_loss=retries_on_loss)
         with witness.watching():
-            submitter = threading.Thread(target=witness.submit_all, args=(TASKS, seed), kwargs={"until": lambda: stage.fired(mark)}, daemon=True)
+            submitter = threading.Thread(target=witness.submit_all, args=(TASKS, seed), kwargs={"until": lambda: all(map(stage.fired, marks))}, daemon=True)
             submitter.start()
             submitter.join(60)
             assert not submitter.is_alive()
-            eventually(stage, mark)
+            for mark in marks:
+                eventually(stage, mark)
             witness.wait()
         before_the_end()
         witness.prove(promise)
@@ -114,10 +116,11 @@ def test_acknowledgements_that_get_lost_break_no_promise(stage: Stage, book: Led
         stage.kill("service")
         stage.start_service()
 
-    run_through(stage, book, seed, Promise(lost_at_most=2 * 64), "lost acks", before_the_end=break_the_connection)
+    run_through(stage, book, seed, Promise(lost_at_most=2 * 64), "lost acks", f"crash {_H}settle", before_the_end=break_the_connection)
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.heartbeat(SHORT_S)
 def test_a_task_that_was_given_up_is_told_to_nobody_before_that_is_durable(stage: Stage, book: Ledger) -> None:
     """Nobody would say it again after a crash: the task would end in another way than its client was told."""
     stage.will(("service", "crash_at_ending", "LOST"))

@@ -24,7 +24,8 @@ from fedproxy.protocol.ids import function_hash, new_task_id, spec_hash, task_id
 from fedproxy.serialize import serialize
 from fedproxy.wire.rest import RestClient
 from tests.faults.ledger import Ledger, Promise, Remains, violations
-from tests.faults.stage import FULL, Stage, Witness, seeds
+from tests.faults.stage import FULL, SHORT_S, Stage, seeds
+from tests.faults.witness import Witness
 from tests.programs import alive, wait_for
 
 pytestmark = pytest.mark.timeout(120)
@@ -202,6 +203,7 @@ def dealer(attacker: Attacker) -> Iterator[tuple[zmq.Socket[bytes], str]]:
     context.term()
 
 
+@pytest.mark.heartbeat(2 * SHORT_S)  # what the noisy one held is lost when it is gone
 @pytest.mark.parametrize("seed", seeds())
 def test_noise_from_an_endpoint_harms_nobody_else(attacker: Attacker, dealer: tuple[zmq.Socket[bytes], str], seed: int) -> None:
     dice = random.Random(seed)
@@ -313,6 +315,7 @@ def test_slow_senders_keep_nobody_out(attacker: Attacker) -> None:
     slow = [attacker.raw() for _ in range(100)]
     head = b"POST /v1/tasks HTTP/1.1\r\nHost: x\r\n"
     stop = threading.Event()
+    dripped = [0]
 
     def drip() -> None:
         at = 0
@@ -320,13 +323,15 @@ def test_slow_senders_keep_nobody_out(attacker: Attacker) -> None:
             for connection in slow:
                 with suppress(OSError):
                     connection.sendall(head[at:at + 1] if at < len(head) else b"x")
+                    dripped[0] += 1
             at += 1
 
     dripping = threading.Thread(target=drip, daemon=True)
     dripping.start()
     try:
-        wait_for(lambda: dripping.is_alive(), "the dripping")
+        wait_for(lambda: dripped[0] > 500, "the dripping")
         unharmed(attacker.witness)
+        wait_for(lambda: dripped[0] > 1500, "more of it")
     finally:
         stop.set()
         dripping.join(5)

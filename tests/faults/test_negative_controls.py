@@ -16,7 +16,8 @@ from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import decode, encode
 from fedproxy.serialize import serialize
 from tests.faults.ledger import Ledger, Promise, Remains, violations
-from tests.faults.stage import Stage, Witness, eventually
+from tests.faults.stage import SHORT_S, Stage, eventually
+from tests.faults.witness import Witness
 from tests.programs import wait_for
 
 pytestmark = pytest.mark.timeout(120)
@@ -62,7 +63,7 @@ def judge_without_waiting(witness: Witness, broken: bool) -> None:
 def test_skipping_the_journal_is_caught(stage: Stage, book: Ledger, broken: bool) -> None:
     if broken:
         stage.will(("agent", "skip_journal"))
-    stage.start_service(heartbeat_period_s=5.0)  # however long the agent takes to start again, it is not silence that loses tasks here
+    stage.start_service()
     stage.start_endpoint()
     witness = Witness(stage, book, sleep_s=0.2)
     witness.submit(range(6))
@@ -73,6 +74,7 @@ def test_skipping_the_journal_is_caught(stage: Stage, book: Ledger, broken: bool
     judge(witness, broken, Promise(lost_at_most=2), ("ran 2 times", "tasks were lost"))
 
 
+@pytest.mark.heartbeat(SHORT_S)
 def test_dropping_the_fencing_is_caught(stage: Stage, book: Ledger, broken: bool) -> None:
     if broken:
         stage.will(("service", "drop_fencing"))

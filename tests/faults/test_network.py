@@ -12,8 +12,9 @@ import pytest
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.executor import Executor
 from tests.faults.ledger import Ledger, Promise, value_of, work
-from tests.faults.stage import FULL, Stage, Witness, seeds
+from tests.faults.stage import FULL, SHORT_S, Stage, seeds
 from tests.faults.tcp_proxy import TcpProxy, Weather
+from tests.faults.witness import Witness
 from tests.programs import wait_for
 
 TASKS = 300
@@ -78,6 +79,7 @@ def test_connections_that_flap_break_no_promise(between: Between, seed: int, res
     witness.prove(Promise(lost_at_most=0))
 
 
+@pytest.mark.heartbeat(SHORT_S)
 @pytest.mark.parametrize("seed", seeds())
 @pytest.mark.parametrize("silent", ["up", "down", "both"])
 def test_a_half_open_connection_of_the_agent_is_found(between: Between, silent: str, seed: int) -> None:
@@ -116,6 +118,8 @@ def test_a_slow_and_lossy_network_breaks_no_promise(between: Between, weather: W
     assert between.agent.passed > 20_000
     assert between.client.passed > 20_000
     assert between.agent.stalls or not weather.stall_share
+    assert between.agent.held_s > 1.0, "the agent's line was as good as any"
+    assert between.client.held_s > 1.0, "the client's line was as good as any"
     between.agent.weather = between.client.weather = Weather()
     witness.prove(Promise(lost_at_most=0))
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests.faults.ledger import Ledger, Promise
 from tests.faults.packets import Namespace, namespace
-from tests.faults.stage import Stage, Witness, seeds
+from tests.faults.stage import Stage, seeds
+from tests.faults.witness import Witness
 from tests.programs import wait_for
 
 TASKS = 200
@@ -67,5 +68,6 @@ def test_a_cable_that_is_pulled_again_and_again_on_a_slow_line_breaks_no_promise
         assert not submitter.is_alive()
         witness.wait(120.0)
     assert len(stage.fired("the cable was pulled")) == 4
+    assert cable.held_back() > 0, "the line was not slow"
     witness.prove(Promise())
     witness.close()

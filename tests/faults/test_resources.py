@@ -14,7 +14,8 @@ import pytest
 
 from fedproxy.errors import ServiceError, ServiceFullError
 from tests.faults.ledger import Ledger, Promise
-from tests.faults.stage import Stage, Witness
+from tests.faults.stage import Stage
+from tests.faults.witness import Witness
 from tests.programs import wait_for
 
 pytestmark = pytest.mark.timeout(120)
