@@ -7,9 +7,7 @@ Results go to the journal and to the service at once, as many as one turn of the
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,15 +17,14 @@ from attrs import evolve
 
 from fedproxy import errors
 from fedproxy.config.endpoint import EndpointConfig
-from fedproxy.config.home import write_private
 from fedproxy.endpoint.allowed import AllowList, refusal
 from fedproxy.endpoint.attached import Attached
 from fedproxy.endpoint.catalog import AgentCatalog
 from fedproxy.endpoint.data_plane import DataPlane
 from fedproxy.endpoint.engines.base import Callbacks, Engine, Job, SupportsPriorities, TellsPlace
 from fedproxy.endpoint.engines.build import build_engine
-from fedproxy.endpoint.holdings import Holdings
-from fedproxy.endpoint.identity import Identity
+from fedproxy.endpoint.holdings import Holdings, by_size
+from fedproxy.endpoint.identity import Identity, announce
 from fedproxy.endpoint.journal import Held, Journal
 from fedproxy.endpoint.reporting import Reporter
 from fedproxy.endpoint.settings import settings_refusal
@@ -45,9 +42,9 @@ log = logging.getLogger(__name__)
 
 _CREDIT = 1000
 _ACKNOWLEDGE_S = 0.02
-_MESSAGE_BYTES = 8 * 1024 * 1024
 _HELLO_AGAIN_S = 2.0
 _GOODBYE_S = 5.0
+_REASON_CHARACTERS = 300
 _PROOF_HINT = "somebody may be between this machine and the service; if you changed the service: fedproxy endpoint start NAME --repin"
 _REPORT_S = 5.0
 """How often the service hears how this endpoint is, at least."""
@@ -58,7 +55,7 @@ class Agent:
 
     def __init__(self, config: EndpointConfig, identity: Identity, directory: Path, attached: Attached, plane: DataPlane) -> None:
         self._plane = plane
-        self._staging = Staging(plane, self._submit, self._not_staged)
+        self._staging = Staging(plane, self._submit, self._fail_unstarted)
         self._config, self._identity, self._directory = config, identity, directory
         self._loop = asyncio.get_running_loop()
         self._catalog = AgentCatalog()
@@ -69,6 +66,7 @@ class Agent:
         self._reporter = Reporter(attached, config.store_urls())
         self._telling = Telling(self._engine, self._send)
         self._incarnation = new_uuid()
+        self._asking_again: asyncio.TimerHandle | None = None
         self._channel: Channel | None = None
         self._heartbeat = config.heartbeat
         self._open = False
@@ -119,7 +117,7 @@ class Agent:
     def _hello(self) -> None:
         held = self._holdings.inventory()
         self._send([encode(m.Hello(
-            self._identity.endpoint_id, self._incarnation, self._identity.journal, self._identity.boot, tuple(sorted(UNDERSTOOD)), _CREDIT, held,
+            self._identity.endpoint_id, self._incarnation, self._identity.journal, self._identity.boot, tuple(sorted(UNDERSTOOD)), self._credit, held,
             sys.version.split()[0]))])
 
     def _down(self) -> None:
@@ -161,10 +159,14 @@ class Agent:
             log.info("nothing to do for %.0f s (idle_shutdown_s): stopping", now - self._busy)
             self.stop.set()
 
+    @property
+    def _credit(self) -> int:
+        return _CREDIT if self._journal.takes else 0
+
     def _report(self) -> None:
         load = self._engine.load()
         report = self._reporter.report(load, {**self._engine.details(), **self._plane.status()}, len(self._holdings))
-        self._send([encode(m.Heartbeat(time.time(), _CREDIT, load.workers, load.idle, load.waiting, report))])
+        self._send([encode(m.Heartbeat(time.time(), self._credit, load.workers, load.idle, load.waiting, report))])
 
     async def _part(self) -> None:
         """Say goodbye once the service has confirmed what has ended, or after a few seconds."""
@@ -245,8 +247,7 @@ class Agent:
         self._open = True
         self._heartbeat = type(self._heartbeat)(message.heartbeat_period_s, message.heartbeat_grace)
         self._report()
-        write_private(self._directory / "agent.json", json.dumps({
-            "pid": os.getpid(), "endpoint_id": self._identity.endpoint_id, "name": self._config.name, "started": time.time()}).encode())
+        announce(self._directory, self._identity.endpoint_id, self._config.name)
         self._send_finished(self._holdings.finished())
         self._ask_for_missing()
 
@@ -269,7 +270,11 @@ class Agent:
 
     def _take_tasks(self, message: m.Tasks, body: memoryview) -> None:
         self._learn(message.specs, message.functions, body)
-        fresh, outdated = self._holdings.accept(message, body[sum(blob.size for blob in message.functions):])
+        try:
+            fresh, outdated = self._holdings.accept(message, body[sum(blob.size for blob in message.functions):])
+        except OSError as exc:
+            self._take_later(exc)
+            return
         for task_id in outdated:
             self._withdraw(task_id)
         self._start(fresh)
@@ -277,14 +282,17 @@ class Agent:
             self._loop.call_later(_ACKNOWLEDGE_S, self._acknowledge)
         self._unacknowledged += [task.id for task in message.items]
 
+    def _take_later(self, exc: OSError) -> None:
+        """What came was not taken: after another hello, the service sends it again."""
+        if self._asking_again is None or self._asking_again.when() < self._loop.time():
+            log.error("tasks are not taken, the journal cannot be written: %s", exc)
+            self._asking_again = self._loop.call_later(_HELLO_AGAIN_S, self._hello)
+
     def _acknowledge(self) -> None:
         """Tell the service what is on disk. Short tasks are over by now and need no flush of their own: their results tell more."""
         ids, self._unacknowledged = self._holdings.unfinished(self._unacknowledged), []
         if ids:
-            self._journal.flush_then(lambda: self._tell_received(ids))
-
-    def _tell_received(self, ids: tuple[bytes, ...]) -> None:
-        self._send([encode(m.Received(ids))])
+            self._journal.flush_then(lambda: self._send([encode(m.Received(ids))]))
 
     def _start(self, tasks: list[Held]) -> None:
         ready = [entry for entry in tasks if self._catalog.ready(entry.task.spec)]
@@ -298,10 +306,11 @@ class Agent:
         self._engine.submit([Job(entry.task, entry.payload or b"", now) for entry in ready])
         self._telling.running()
 
-    def _not_staged(self, entry: Held, error: errors.FedproxyError) -> None:
-        """What a task needs cannot be had: that is its end."""
+    def _fail_unstarted(self, entry: Held, error: errors.FedproxyError, *, again: bool = True) -> None:
+        """What a task needs cannot be had, or it is not allowed: that is its end."""
         body = bytes(serialize_exception(error))
-        self._ended(m.Outcome(entry.task.id, entry.task.attempt, int(TaskState.FAILED), len(body), started=False, reason=str(error)[:300]), body)
+        reason = str(error)[:_REASON_CHARACTERS]
+        self._ended(m.Outcome(entry.task.id, entry.task.attempt, int(TaskState.FAILED), len(body), started=False, again=again, reason=reason), body)
 
     def _refuses(self, entry: Held) -> bool:
         """Whether this endpoint does not run such a task: its function or its settings are not allowed. It has ended then."""
@@ -311,8 +320,7 @@ class Agent:
             error = refusal(spec.name, spec.function)
         if error is None:
             return False
-        body = bytes(serialize_exception(error))
-        self._ended(m.Outcome(entry.task.id, entry.task.attempt, int(TaskState.FAILED), len(body), started=False, again=False, reason=str(error)), body)
+        self._fail_unstarted(entry, error, again=False)
         return True
 
     def _wake(self) -> None:
@@ -383,17 +391,7 @@ class Agent:
 
     def _send_finished(self, results: list[tuple[m.Outcome, bytes]]) -> None:
         """Send what has ended; without a connection it is sent after the next welcome."""
-        if not self._open:
-            return
-        batch: list[tuple[m.Outcome, bytes]] = []
-        size = 0
-        for outcome, body in results:
-            batch.append((outcome, body))
-            size += len(body)
-            if size > _MESSAGE_BYTES:
-                self._send_results(batch)
-                batch, size = [], 0
-        if batch:
+        for batch in by_size(results) if self._open else ():
             self._send_results(batch)
 
     def _send_results(self, batch: list[tuple[m.Outcome, bytes]]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from attrs import evolve
 
@@ -11,6 +12,9 @@ from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, encode, split
 from fedproxy.protocol.ids import TaskId
 from fedproxy.protocol.states import TaskState
+
+Ended = tuple[m.Outcome, bytes]
+_MESSAGE_BYTES = 8 * 1024 * 1024
 
 
 class Holdings:
@@ -37,6 +41,9 @@ class Holdings:
         """Take tasks that have arrived. Returns the new ones, and those of which an older attempt is still here.
 
         A task that is already held (the service sends again what it is not sure of) is passed over.
+
+        Raises:
+            OSError: the disk is full; nothing was taken.
         """
         fresh: list[Held] = []
         outdated: list[TaskId] = []
@@ -62,7 +69,7 @@ class Holdings:
             if entry is not None:
                 entry.handed, entry.payload = True, None
 
-    def finish(self, ended: Iterable[tuple[m.Outcome, bytes]]) -> list[tuple[m.Outcome, bytes]]:
+    def finish(self, ended: Iterable[Ended]) -> list[Ended]:
         """Attempts have ended; returns those that anybody still wants. `write_down` must follow."""
         wanted = []
         for outcome, body in ended:
@@ -72,7 +79,7 @@ class Holdings:
                 wanted.append((outcome, body))
         return wanted
 
-    def write_down(self, ended: list[tuple[m.Outcome, bytes]]) -> None:
+    def write_down(self, ended: list[Ended]) -> None:
         """Put what `finish` returned into the journal."""
         if ended:
             self._journal.finished([encode(m.Results(tuple(o for o, _ in ended))), *(b for _, b in ended)])
@@ -94,7 +101,8 @@ class Holdings:
         if gone:
             self._journal.settled(gone)
         if self._journal.wants_rewrite and len(self._held) < 1000:
-            self._journal.rewrite(self._held.values())
+            with suppress(OSError):  # no room: later
+                self._journal.rewrite(self._held.values())
         return unfinished
 
     def known(self, task_id: bytes) -> str:
@@ -102,7 +110,7 @@ class Holdings:
         entry = self._held.get(TaskId(task_id))
         return "unknown" if entry is None else "handed" if entry.outcome is None else "ended"
 
-    def finished(self) -> list[tuple[m.Outcome, bytes]]:
+    def finished(self) -> list[Ended]:
         """All that has ended and is not confirmed."""
         return [(entry.outcome, entry.body) for entry in self._held.values() if entry.outcome is not None]
 
@@ -127,3 +135,17 @@ class Holdings:
 
     def __len__(self) -> int:
         return len(self._held)
+
+
+def by_size(results: Iterable[Ended]) -> Iterator[list[Ended]]:
+    """The same in their order, in messages that are not too large."""
+    batch: list[Ended] = []
+    size = 0
+    for outcome, body in results:
+        batch.append((outcome, body))
+        size += len(body)
+        if size > _MESSAGE_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

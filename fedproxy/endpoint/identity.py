@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import json
 import logging
 import os
 import sys
@@ -174,3 +175,10 @@ def _ask(where: Callable[[], ServiceAddress], body: Mapping[str, object]) -> tup
             time.sleep(_RETRY_S)
 
 
+def announce(directory: Path, endpoint_id: str, name: str) -> None:
+    """Say in ``agent.json`` that this process serves the endpoint; a full disk stops nobody from doing so."""
+    about = {"pid": os.getpid(), "endpoint_id": endpoint_id, "name": name, "started": time.time()}
+    try:
+        write_private(directory / "agent.json", json.dumps(about).encode())
+    except OSError as exc:
+        log.warning("cannot write to %s: %s", directory, exc)

@@ -1,31 +1,40 @@
 """The agent's memory on disk: what it was sent, what it handed to a worker, what came out, what the service has confirmed.
 
 Strategy: an append-only file of checksummed records. Each record is handed to the kernel before what it announces happens, so a killed agent forgets nothing;
-flushing to the disk overlaps with the work and is shared by all that waits for it. A torn record at the end is ignored.
+flushing to the disk overlaps with the work and is shared by all that waits for it. A torn record at the end is ignored. On a full disk nothing new is
+taken; that a worker gets a task can still be written, from a reserve; what is only known again later (a result, which the service gets all the same, and
+that it has it) goes without.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import os
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
+from itertools import chain
 from pathlib import Path
 
 from attrs import define, evolve, field, frozen
 
 from fedproxy.config.home import PRIVATE_FILE
+from fedproxy.config.reserve import Reserve
 from fedproxy.errors import ProtocolError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, decode, encode, split
 from fedproxy.protocol.ids import TaskId
 
+log = logging.getLogger(__name__)
+
 _HEAD = struct.Struct("<IQB")  # CRC-32 of the rest, length of the payload, kind
 _ID = 16
 _SHRINK_BYTES = 64 * 1024 * 1024
+_RESERVE_BYTES = 1024 * 1024
 
 
 class Kind(IntEnum):
@@ -108,6 +117,30 @@ def _replay_message(held: dict[TaskId, Held], record: Record) -> None:
                 entry.outcome, entry.body, entry.payload = outcome, bytes(part), None
 
 
+def _record(kind: Kind, parts: Sequence[Buffer]) -> bytes:
+    rest = _HEAD.pack(0, sum(map(len, parts)), kind)[4:]
+    crc = zlib.crc32(rest)
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return b"".join((struct.pack("<I", crc), rest, *parts))
+
+
+def _records_of(entry: Held) -> Iterator[bytes]:
+    payload = entry.payload or b""
+    task = evolve(entry.task, size=len(payload))
+    yield _record(Kind.RECEIVED, [encode(m.Tasks({}, (), (task,))), payload])
+    if entry.handed:
+        yield _record(Kind.HANDED, [task.id])
+    if entry.outcome is not None:
+        yield _record(Kind.FINISHED, [encode(m.Results((entry.outcome,))), entry.body])
+
+
+def _write(file: int, record: bytes) -> None:
+    written = os.write(file, record)
+    while written < len(record):
+        written += os.write(file, memoryview(record)[written:])
+
+
 class Journal:
     """One file. ``recovered`` is what it held when it was opened."""
 
@@ -117,8 +150,9 @@ class Journal:
         self.recovered = replay(path.read_bytes()) if path.exists() else {}
         self._file = -1
         self._size = 0
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: list[Callable[[], object]] = []
         self._flushing = False
+        self._reserve = Reserve(path.with_suffix(".reserve"), _RESERVE_BYTES)
         self.rewrite(self.recovered.values())
 
     @property
@@ -126,23 +160,45 @@ class Journal:
         """Whether the file has grown enough that `rewrite` pays."""
         return self._size > _SHRINK_BYTES
 
+    @property
+    def takes(self) -> bool:
+        """Whether tasks can be taken: there is room for what follows from them."""
+        return self._reserve.held or self._reserve.take()
+
     def received(self, parts: Sequence[Buffer]) -> None:
-        """Tasks have arrived: the parts of a `Tasks` message."""
-        self._append(Kind.RECEIVED, parts)
+        """Tasks have arrived: the parts of a `Tasks` message.
+
+        Raises:
+            OSError: the disk takes nothing new; nothing was written.
+        """
+        if not self.takes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._append(_record(Kind.RECEIVED, parts))
 
     def handed(self, ids: Sequence[bytes]) -> None:
-        """Workers get these tasks now."""
-        self._append(Kind.HANDED, [b"".join(ids)])
+        """Workers get these tasks now.
+
+        Raises:
+            OSError: the disk is full, and the reserve used up.
+        """
+        record = _record(Kind.HANDED, [b"".join(ids)])
+        try:
+            self._append(record)
+        except OSError:
+            if not self._reserve.held:
+                raise
+            self._reserve.give_up()
+            self._append(record)
 
     def finished(self, parts: Sequence[Buffer]) -> None:
         """Attempts have ended: the parts of a `Results` message."""
-        self._append(Kind.FINISHED, parts)
+        self._append_if_possible(_record(Kind.FINISHED, parts))
 
     def settled(self, ids: Sequence[bytes]) -> None:
         """The service has confirmed these."""
-        self._append(Kind.SETTLED, [b"".join(ids)])
+        self._append_if_possible(_record(Kind.SETTLED, [b"".join(ids)]))
 
-    def flush_then(self, callback: Callable[[], None]) -> None:
+    def flush_then(self, callback: Callable[[], object]) -> None:
         """Call back (on the loop) when everything appended up to now is on the disk."""
         self._waiting.append(callback)
         if not self._flushing:
@@ -154,7 +210,7 @@ class Journal:
         flushed = asyncio.get_running_loop().run_in_executor(self._pool, os.fdatasync, self._file)
         flushed.add_done_callback(lambda done: self._flushed(waiting, done))
 
-    def _flushed(self, waiting: list[Callable[[], None]], done: asyncio.Future[None]) -> None:
+    def _flushed(self, waiting: list[Callable[[], object]], done: asyncio.Future[None]) -> None:
         self._flushing = False
         if done.cancelled() or done.exception() is not None:
             return  # a disk that cannot flush: nothing is acknowledged, the service keeps counting it as unconfirmed
@@ -163,33 +219,40 @@ class Journal:
         if self._waiting:
             self._flush()
 
-    def _append(self, kind: Kind, parts: Sequence[Buffer]) -> None:
-        length = sum(map(len, parts))
-        rest = _HEAD.pack(0, length, kind)[4:]
-        crc = zlib.crc32(rest)
-        for part in parts:
-            crc = zlib.crc32(part, crc)
-        record = b"".join((struct.pack("<I", crc), rest, *parts))
-        written = os.write(self._file, record)
-        while written < len(record):
-            written += os.write(self._file, memoryview(record)[written:])
+    def _append(self, record: bytes) -> None:
+        try:
+            _write(self._file, record)
+        except OSError:
+            os.ftruncate(self._file, self._size)  # whoever reads it would stop at half a record, and miss what comes behind
+            raise
         self._size += len(record)
 
+    def _append_if_possible(self, record: bytes) -> None:
+        try:
+            self._append(record)
+        except OSError as exc:
+            log.warning("cannot write to %s: %s", self._path, exc)
+
     def rewrite(self, held: Iterable[Held]) -> None:
-        """Keep only what is still answered for. The new file replaces the old one in one step."""
+        """Keep only what is still answered for. The new file replaces the old one in one step.
+
+        Raises:
+            OSError: the disk is full; the old file is still there, and in use.
+        """
         temporary = self._path.with_suffix(".new")
-        old, self._file = self._file, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
-        self._size = 0
-        for entry in held:
-            payload = entry.payload or b""
-            task = evolve(entry.task, size=len(payload))
-            self.received([encode(m.Tasks({}, (), (task,))), payload])
-            if entry.handed:
-                self.handed([task.id])
-            if entry.outcome is not None:
-                self.finished([encode(m.Results((entry.outcome,))), entry.body])
-        os.fdatasync(self._file)
-        os.replace(temporary, self._path)
+        new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+        size = 0
+        try:
+            for record in chain.from_iterable(map(_records_of, held)):
+                _write(new, record)
+                size += len(record)
+            os.fdatasync(new)
+            os.replace(temporary, self._path)
+        except OSError:
+            os.close(new)
+            os.unlink(temporary)
+            raise
+        old, self._file, self._size = self._file, new, size
         if old >= 0:
             self._pool.submit(os.close, old)  # behind a flush of it that may be under way
 

@@ -17,10 +17,10 @@ from functools import partial
 
 from attrs import define, field
 
+from fedproxy.config.reserve import Reserve
 from fedproxy.errors import FedproxyError, ServiceFullError
 from fedproxy.protocol.flow import smoothed
 from fedproxy.service.ledger import Ledger, Transaction
-from fedproxy.service.reserve import Reserve
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import define
 
+from fedproxy.config.reserve import Reserve
 from fedproxy.config.service import ServiceConfig
 from fedproxy.protocol.tickets import Signer
 from fedproxy.service.accounts import Accounts
@@ -15,7 +16,6 @@ from fedproxy.service.queues import Queues
 from fedproxy.service.registry import Registry
 from fedproxy.service.relay import Relay
 from fedproxy.service.replicas import Replicas
-from fedproxy.service.reserve import Reserve
 from fedproxy.service.signing import open_signer
 from fedproxy.service.stats import Stats
 from fedproxy.service.streams import Streams

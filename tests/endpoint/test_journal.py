@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -136,3 +139,52 @@ def test_flushing_is_shared_and_reported(path: Path) -> None:
         return told
 
     assert asyncio.run(scenario()) == ["one", "two"]
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Iterator[None]:
+    """What a full disk does: as much is written as there is room for, then nothing more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_half_a_record_on_a_full_disk_hides_nothing_that_comes_behind(path: Path) -> None:
+    holdings = Holdings(Journal(path))
+    holdings.accept(*tasks(ONE))
+    size = path.stat().st_size
+    with no_file_longer_than(size + 10), pytest.raises(OSError, match="File too large"):
+        holdings.accept(*tasks(TWO))
+    assert path.stat().st_size == size
+    assert holdings.known(TWO) == "unknown"
+    holdings.accept(*tasks(THREE))
+    holdings.hand([ONE])
+    again = reopened(path)
+    assert [e.task.id for e in again.waiting()] == [THREE]
+    assert [o.id for o, _ in again.finished()] == [ONE], "a worker had it: it must not run again"
+
+
+def test_a_result_that_does_not_fit_is_kept_and_confirmed_all_the_same(path: Path) -> None:
+    holdings = Holdings(Journal(path))
+    holdings.accept(*tasks(ONE))
+    holdings.hand([ONE])
+    with no_file_longer_than(path.stat().st_size + 5):
+        holdings.write_down(holdings.finish([ended(ONE)]))
+        assert [o.id for o, _ in holdings.finished()] == [ONE]
+        assert holdings.settle([(ONE, 0)]) == []
+    assert len(holdings) == 0
+
+
+def test_a_journal_that_cannot_be_rewritten_goes_on_in_the_old_file(path: Path) -> None:
+    journal = Journal(path)
+    holdings = Holdings(journal)
+    holdings.accept(*tasks(ONE, TWO))
+    with no_file_longer_than(10), pytest.raises(OSError, match="File too large"):
+        journal.rewrite([Held(tasks(ONE)[0].items[0], b"load")])
+    holdings.hand([ONE])
+    again = reopened(path)
+    assert [e.task.id for e in again.waiting()] == [TWO]
+    assert [each.name for each in path.parent.iterdir() if each.name.endswith(".new")] == []

@@ -70,6 +70,26 @@ def test_what_an_agent_that_stood_still_had_is_run_again_if_that_is_allowed(stag
     witness.close()
 
 
+@pytest.mark.heartbeat(SHORT_S)
+def test_what_was_given_up_while_its_agent_was_away_is_not_begun_when_it_is_back(stage: Stage, book: Ledger) -> None:
+    stage.start_service()
+    stage.start_endpoint(workers=1)
+    witness = Witness(stage, book, sleep_s=0.5)
+    witness.submit(range(20))
+    wait_for(lambda: book.executions() and stage.held() >= 18, "the agent to have them")
+    stage.kill("local")
+    witness.wait()
+    ran = book.executions()
+    assert len(ran) < 10, "nothing was given up"
+    stage.start_endpoint(workers=1)
+    witness.submit([100])
+    wait_for(lambda: book.executions()[100], "a new task to run")
+    witness.wait()
+    assert book.executions() - ran == {100: 1}
+    witness.prove(Promise())
+    witness.close()
+
+
 @pytest.mark.heartbeat(2 * SHORT_S)  # the agent itself may be kept from running for a while
 @pytest.mark.parametrize("seed", seeds())
 def test_a_service_that_stood_still_blames_nobody(stage: Stage, book: Ledger, seed: int) -> None:

@@ -22,12 +22,12 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """The service's folder on a tmpfs of 32 MB."""
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """The service's folder, or another, on a tmpfs of 32 MB."""
     if os.geteuid() != 0:
         pytest.skip("mounting a tmpfs needs root")
-    directory = tmp_path / "service"
-    directory.mkdir(mode=0o700)
+    directory = tmp_path / getattr(request, "param", "service")
+    directory.mkdir(mode=0o700, parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,mode=0700", "tmpfs", str(directory)], check=True, timeout=10)
     yield directory
     subprocess.run(["umount", "-l", str(directory)], check=True, timeout=10)
@@ -94,6 +94,30 @@ def test_a_disk_without_a_page_left_delays_endings_and_loses_nothing(stage_on_sm
     (small_disk / "more ballast").unlink()
     wait_for(lambda: witness.submit(range(300, 310), once=True), "submits to be taken again", 10)
     witness.prove(Promise(lost_at_most=0))
+    witness.close()
+
+
+@pytest.mark.parametrize("small_disk", ["endpoints/local"], indirect=True, ids=["agent"])
+def test_a_full_disk_of_the_agent_makes_tasks_wait_and_loses_nothing(stage_on_small_disk: Stage, small_disk: Path, book: Ledger) -> None:
+    stage = stage_on_small_disk
+    stage.start_service()
+    stage.start_endpoint()
+    witness = Witness(stage, book, sleep_s=0.02)
+    with witness.watching():
+        witness.submit_all(200, 1)
+        accepted = len(witness.keys)
+        wait_for(lambda: len(book.executions()) >= 20, "executions")
+        fill(small_disk / "ballast")
+        witness.submit(range(1000, 1100))
+        wait_for(lambda: "tasks are not taken" in stage.log("local"), "the journal to be full")
+        wait_for(lambda: len(book.executions()) == accepted, "what was taken before to run on a full disk")
+        assert len(witness.keys) == accepted + 100
+        (small_disk / "ballast").unlink()
+        wait_for(lambda: len(book.executions()) >= accepted + 20, "what came on a full disk to run", 30)
+        stage.kill("local")  # the journal that was full is what the next agent knows
+        stage.start_endpoint()
+        witness.wait()
+    witness.prove(Promise(lost_at_most=2 * 64))
     witness.close()
 
 

@@ -6,10 +6,10 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
+from fedproxy.config.reserve import Reserve
 from fedproxy.errors import FedproxyError, ServiceFullError
 from fedproxy.service.commit import Duplicates, GroupCommit
 from fedproxy.service.ledger import Ledger, Transaction
-from fedproxy.service.reserve import Reserve
 
 
 class FullLedger(Ledger):

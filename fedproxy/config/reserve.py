@@ -1,4 +1,4 @@
-"""Space kept back on the ledger's disk, so that a full disk stops what is new and nothing else."""
+"""Space kept back on a disk, so that a full disk stops what is new and nothing else."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ SIZE_BYTES = 8 * 1024 * 1024
 
 
 class Reserve:
-    """A file of real blocks beside the ledger. When the disk is full it is given up, so that endings and deletions can still be written; until there
-    is room for it again, nothing new is taken. Belongs to the ledger's writer."""
+    """A file of real blocks beside a ledger or journal. When the disk is full it is given up, so that what follows from what was taken can still be
+    written; until there is room for it again, nothing new is taken. Belongs to whoever writes there."""
 
     def __init__(self, path: Path, size_bytes: int = SIZE_BYTES) -> None:
         self._path, self._size_bytes = path, size_bytes
