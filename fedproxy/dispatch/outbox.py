@@ -115,18 +115,22 @@ class Outbox:
 
     def run(self) -> None:
         """The sending thread."""
-        more = True
-        while more or self._items:  # what was let in before the end, and comes behind it
-            entry = self._queue.get()
-            awaited = self._take_line()
-            if awaited:
-                self._guarded(awaited, self._finish)
-            batch, more = self._batch_from(entry)
-            for part in apart(batch):
-                self._guarded(part, self._deliver)
-            with self._changed:
-                self._state = _Line.IDLE
+        while self._send_some() or self._items:  # what was let in before the end comes behind it
+            pass  # nothing that was sent is held while the thread waits: with its future, a large result would stay in its store
         self._line.close()
+
+    def _send_some(self) -> bool:
+        """Send what waits, as far as one request carries it, or wait for something. False: this is the end."""
+        entry = self._queue.get()
+        awaited = self._take_line()
+        if awaited:
+            self._guarded(awaited, self._finish)
+        batch, more = self._batch_from(entry)
+        for part in apart(batch):
+            self._guarded(part, self._deliver)
+        with self._changed:
+            self._state = _Line.IDLE
+        return more
 
     def _take_line(self) -> list[Call]:
         """Make the line ours; returns what a caller has sent on it and nobody has heard an answer to."""
