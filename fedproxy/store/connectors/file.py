@@ -24,16 +24,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fedproxy.errors import ConfigError, InvalidKeyError, StoreClosedError, StoreUnavailableError
+from fedproxy.errors import ConfigError, InvalidKeyError, StoreUnavailableError
 from fedproxy.store.connectors import packs, waiting
-from fedproxy.store.connectors.base import Buffer, Entry, Parts, Span, check_key, new_key
+from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key
+from fedproxy.store.connectors.folder import PACK, TEMPORARY, FolderConnector
 from fedproxy.store.connectors.kept_files import KEEP_S, KeptFile, KeptFiles
 from fedproxy.store.connectors.posix import open_directory, read_all, translate, write_all
 from fedproxy.store.urls import StoreUrl
 
 MARKER = ".fedproxy-store"
-_TEMPORARY = ".tmp-"
-_PACK = ".pack-"
 _STALE_S = 3600.0
 _MAP_FROM_BYTES = 64 * 1024
 _PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
@@ -41,10 +40,11 @@ _OPEN_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class FileConnector:
+class FileConnector(FolderConnector):
     """One object, one file; a batch of small objects, one file."""
 
     in_memory = False
+    _pack_origin = 0
 
     def __init__(self, directory: Path, *, expected_id: str | None = None, read: bool = False) -> None:
         self._path = directory
@@ -63,67 +63,11 @@ class FileConnector:
         waiting.wake(self._fd(), name)
         return name
 
-    def get(self, key: str) -> Buffer | None:
-        """Map the file, or read it where it is small."""
-        place = packs.place_of(check_key(key))
-        if place is not None:
-            pack = self._pack(place[0])
-            if pack is not None:
-                return pack.get(place[1])
-        return self._load(key)
-
-    def exists(self, key: str) -> bool:
-        """Whether there is a file that has not expired."""
-        place = packs.place_of(check_key(key))
-        if place is not None:
-            pack = self._pack(place[0])
-            if pack is not None:
-                return pack.lives(place[1])
-        try:
-            status = os.stat(key, dir_fd=self._fd(), follow_symlinks=False)
-        except OSError:
-            return self._after_miss()
-        return stat.S_ISREG(status.st_mode) and not _expired(status)
-
-    def evict(self, key: str) -> None:
-        """Remove the file; mappings that readers hold stay valid."""
-        self.evict_batch([key])
-
-    # -- batches
-
-    def put_batch(
-        self, items: Sequence[Parts], *, keys: Sequence[str] | None = None, ttl_s: float | None = None
-    ) -> list[str]:
-        """Small objects without given keys share a file; others get one each."""
-        if keys is not None:
-            return [self.put(parts, key=key, ttl_s=ttl_s) for parts, key in zip(items, keys, strict=True)]
-        small, data = packs.split(items)
-        names = [""] * len(items)
-        if small:
-            for name, position in zip(self.put_small(data, ttl_s=ttl_s), small, strict=True):
-                names[position] = name
-        return [name or self.put(parts, ttl_s=ttl_s) for name, parts in zip(names, items, strict=True)]
-
     def put_small(self, items: Sequence[bytes], *, ttl_s: float | None = None) -> list[str]:
         """One file for all."""
         base = packs.new_base()
-        self._write(_PACK + base, [packs.build(items)], ttl_s)
+        self._write(PACK + base, [packs.build(items)], ttl_s)
         return [f"{base}.{place}" for place in range(len(items))]
-
-    def get_batch(self, keys: Sequence[str]) -> list[Buffer | None]:
-        """Each pack is read once."""
-        return packs.get_batch(keys, self._pack, self._load)
-
-    def exists_batch(self, keys: Sequence[str]) -> list[bool]:
-        """``exists`` for each."""
-        return [self.exists(key) for key in keys]
-
-    def evict_batch(self, keys: Sequence[str]) -> None:
-        """Remove files; of a pack, mark the objects and remove it when it holds none that live."""
-        for base, (positions, indexes) in packs.by_pack(keys).items():
-            if base is None or not self._evict_from_pack(base, indexes):
-                for position in positions:
-                    self._unlink(keys[position])
 
     # -- more powers
 
@@ -146,36 +90,13 @@ class FileConnector:
             raise translate(exc, f"cannot move {path} here", store=self.url, key=key) from exc
         waiting.wake(self._fd(), key)
 
-    def get_range(self, key: str, start: int, length: int) -> Buffer | None:
-        """Part of an object."""
-        data = self.get(key)
-        return None if data is None else memoryview(data)[start : start + length]
-
-    def get_ranges(self, spans: Sequence[Span]) -> list[Buffer | None]:
-        """Parts of many objects, read and not mapped: parts are small. Files stay open for a moment (``kept_files``)."""
-        parts = self._kept.parts(spans, self._open_kept)
-        return [self.get_range(*span) if part is None and packs.place_of(span[0]) is not None else part for span, part in zip(spans, parts, strict=True)]
-
-    def _open_kept(self, key: str) -> KeptFile | None:
-        try:
-            descriptor = os.open(check_key(key), _OPEN_READ, dir_fd=self._fd())
-        except FileNotFoundError:
-            self._after_miss()
-            return None
-        except OSError as exc:
-            raise translate(exc, f"cannot read in {self._path}", store=self.url, key=key) from exc
-        status = os.fstat(descriptor)
-        lives_s = status.st_mtime - time.time() if _expires(status) else KEEP_S
-        file = KeptFile(descriptor, 0, status.st_size, status.st_nlink, lives_s)  # which closes it
-        return file if lives_s > 0 and status.st_nlink > 0 else None
-
     def touch(self, key: str, ttl_s: float | None) -> bool:
         """Change when it expires; of an object that was put in a batch, the whole batch."""
         if not self.exists(key):
             return False
         self._kept.forget(key)
         place = packs.place_of(key)
-        name = _PACK + place[0] if place is not None and self._pack(place[0]) is not None else key
+        name = PACK + place[0] if place is not None and self._pack(place[0]) is not None else key
         try:
             descriptor = os.open(name, _OPEN_READ, dir_fd=self._fd())
         except FileNotFoundError:
@@ -186,18 +107,13 @@ class FileConnector:
             os.close(descriptor)
         return True
 
-    def wait(self, key: str, timeout_s: float | None) -> bool:
-        """Sleep until somebody puts it."""
-        check_key(key)
-        return waiting.wait_for(self._fd(), key, lambda: self.exists(key), timeout_s)
-
     def entries(self) -> Iterator[Entry]:
         """Every object that has not expired."""
         now = time.time()
         for name in os.listdir(self._fd()):
             if name.startswith("."):
-                if name.startswith(_PACK):
-                    yield from self._pack_entries(name[len(_PACK) :])
+                if name.startswith(PACK):
+                    yield from self._pack_entries(name[len(PACK) :])
                 continue
             with suppress(FileNotFoundError):
                 status = os.stat(name, dir_fd=self._fd(), follow_symlinks=False)
@@ -210,7 +126,7 @@ class FileConnector:
         for name in os.listdir(self._fd()):
             with suppress(FileNotFoundError):
                 status = os.stat(name, dir_fd=self._fd(), follow_symlinks=False)
-                leftover = name.startswith((_TEMPORARY, waiting.PREFIX)) and time.time() - status.st_mtime > _STALE_S
+                leftover = name.startswith((TEMPORARY, waiting.PREFIX)) and time.time() - status.st_mtime > _STALE_S
                 if leftover or (stat.S_ISREG(status.st_mode) and _expired(status) and name != MARKER):
                     os.unlink(name, dir_fd=self._fd())
                     removed += 1
@@ -228,14 +144,9 @@ class FileConnector:
 
     # -- files
 
-    def _fd(self) -> int:
-        if self._directory < 0:
-            raise StoreClosedError("the store was closed", store=self.url, hint="make a new one with Store.from_url")
-        return self._directory
-
     def _write(self, name: str, parts: Parts, ttl_s: float | None) -> None:
         directory = self._fd()
-        temporary = f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+        temporary = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
         try:
             descriptor = os.open(temporary, _OPEN_NEW, 0o600, dir_fd=directory)
         except OSError as exc:
@@ -254,14 +165,11 @@ class FileConnector:
         finally:
             os.close(descriptor)
 
-    def _load(self, name: str) -> Buffer | None:
-        try:
-            descriptor = os.open(name, _OPEN_READ, dir_fd=self._fd())
-        except FileNotFoundError:
-            self._after_miss()
-            return None
-        except OSError as exc:
-            raise translate(exc, f"cannot read in {self._path}", store=self.url, key=name) from exc
+    def _load(self, key: str) -> Buffer | None:
+        return self._reading(key, lambda: self._contents(key))
+
+    def _contents(self, name: str) -> Buffer | None:
+        descriptor = os.open(name, _OPEN_READ, dir_fd=self._fd())
         try:
             status = os.fstat(descriptor)
             if _expired(status) or not stat.S_ISREG(status.st_mode):
@@ -269,52 +177,31 @@ class FileConnector:
             if status.st_size < _MAP_FROM_BYTES or self._read:
                 return read_all(descriptor, status.st_size, 0)
             return mmap.mmap(descriptor, status.st_size, flags=_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-        except OSError as exc:
-            raise translate(exc, f"cannot read in {self._path}", store=self.url, key=name) from exc
         finally:
             os.close(descriptor)
 
-    def _after_miss(self) -> bool:
-        """A missing file is an answer; a missing folder is an error. Always False."""
-        if not self._path.is_dir():
-            raise StoreUnavailableError(f"the folder {self._path} is gone", store=self.url)
-        return False
+    def _open_file(self, key: str) -> KeptFile | None:
+        descriptor = os.open(key, _OPEN_READ, dir_fd=self._fd())
+        status = os.fstat(descriptor)
+        lives_s = status.st_mtime - time.time() if _expires(status) else KEEP_S
+        file = KeptFile(descriptor, 0, status.st_size, status.st_nlink, lives_s)  # which closes it
+        return file if lives_s > 0 and status.st_nlink > 0 else None
 
-    def _unlink(self, name: str) -> None:
+    def _lives(self, key: str) -> bool:
         try:
-            os.unlink(check_key(name), dir_fd=self._fd())
-        except FileNotFoundError:
-            self._after_miss()
-        except OSError as exc:
-            raise translate(exc, f"cannot remove in {self._path}", store=self.url, key=name) from exc
+            status = os.stat(key, dir_fd=self._fd(), follow_symlinks=False)
+        except OSError:
+            self._check_folder()
+            return False
+        return stat.S_ISREG(status.st_mode) and not _expired(status)
 
     def _pack(self, base: str) -> packs.Pack | None:
-        data = self._load(_PACK + base)
+        data = self._load(PACK + base)
         return None if data is None else packs.Pack(data)
-
-    def _pack_entries(self, base: str) -> Iterator[Entry]:
-        pack = self._pack(base)
-        if pack is not None:
-            yield from (Entry(f"{base}.{index}", size) for index, size in pack.sizes())
-
-    def _evict_from_pack(self, base: str, indexes: Sequence[int]) -> bool:
-        name = _PACK + base
-        try:
-            descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd())
-        except FileNotFoundError:
-            return False
-        try:
-            if packs.evict_indexes(descriptor, os.fstat(descriptor).st_size, indexes):
-                os.unlink(name, dir_fd=self._fd())
-        except FileNotFoundError:
-            pass  # somebody else evicted the last one too
-        finally:
-            os.close(descriptor)
-        return True
 
     def _clear(self) -> None:
         for name in os.listdir(self._directory):
-            ours = not name.startswith(".") or name.startswith((_PACK, _TEMPORARY, waiting.PREFIX)) or name == MARKER
+            ours = not name.startswith(".") or name.startswith((PACK, TEMPORARY, waiting.PREFIX)) or name == MARKER
             if ours:
                 with suppress(OSError):
                     os.unlink(name, dir_fd=self._directory)
@@ -327,7 +214,7 @@ class FileConnector:
         if found is None:
             self.url = f"file://{self._path}"
             body = json.dumps({"id": expected_id or secrets.token_hex(4)}).encode()
-            temporary = f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+            temporary = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
             try:
                 descriptor = os.open(temporary, _OPEN_NEW, 0o600, dir_fd=self._directory)
                 write_all(descriptor, [body])

@@ -22,9 +22,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedproxy.config.home import host_id
-from fedproxy.errors import ConfigError, StoreClosedError, StoreUnavailableError
+from fedproxy.errors import ConfigError, StoreUnavailableError
 from fedproxy.store.connectors import packs, shm_owner, waiting
-from fedproxy.store.connectors.base import Buffer, Entry, Parts, Span, check_key, new_key, parts_nbytes
+from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key, parts_nbytes
+from fedproxy.store.connectors.folder import PACK, TEMPORARY, FolderConnector
 from fedproxy.store.connectors.keeper import Keeper
 from fedproxy.store.connectors.kept_files import KeptFile, KeptFiles
 from fedproxy.store.connectors.posix import open_directory, translate
@@ -32,8 +33,6 @@ from fedproxy.store.connectors.shm_layout import (
     EXPIRES,
     EXPIRES_OFFSET,
     HEAD_BYTES,
-    PACK,
-    TEMPORARY,
     TURN,
     Head,
     parse_head,
@@ -47,10 +46,11 @@ ROOT = "/dev/shm"  # noqa: S108  the memory file system; the folder in it is pri
 DEFAULT_LEASE_S = 600.0
 
 
-class ShmConnector:
+class ShmConnector(FolderConnector):
     """Shared memory of one host, one user, one namespace."""
 
     in_memory = True
+    _pack_origin = HEAD_BYTES
 
     def __init__(
         self, namespace: str, *, root: str = ROOT, lease_s: float = DEFAULT_LEASE_S, arena_bytes: int | None = None,
@@ -81,44 +81,6 @@ class ShmConnector:
             waiting.wake(self._directory, name)
         return name
 
-    def get(self, key: str) -> Buffer | None:
-        """Map the object, or read it where it is small."""
-        place = packs.place_of(check_key(key))
-        if place is not None:
-            pack = self._pack(place[0])
-            if pack is not None:
-                return pack.get(place[1])
-        return self._load(key)
-
-    def exists(self, key: str) -> bool:
-        """Whether it is there and has not expired."""
-        place = packs.place_of(check_key(key))
-        if place is not None:
-            pack = self._pack(place[0])
-            if pack is not None:
-                return pack.lives(place[1])
-        head = self._head(key)
-        return head is not None and head.key == key and not head.expired(time.time())
-
-    def evict(self, key: str) -> None:
-        """Remove its name; readers keep what they have mapped, and its pages are used again when they are done."""
-        self.evict_batch([key])
-
-    # -- batches
-
-    def put_batch(
-        self, items: Sequence[Parts], *, keys: Sequence[str] | None = None, ttl_s: float | None = None
-    ) -> list[str]:
-        """Small objects without given keys share a file; others get one each."""
-        if keys is not None:
-            return [self.put(parts, key=key, ttl_s=ttl_s) for parts, key in zip(items, keys, strict=True)]
-        small, data = packs.split(items)
-        names = [""] * len(items)
-        if small:
-            for name, position in zip(self.put_small(data, ttl_s=ttl_s), small, strict=True):
-                names[position] = name
-        return [name or self.put(parts, ttl_s=ttl_s) for name, parts in zip(names, items, strict=True)]
-
     def put_small(self, items: Sequence[bytes], *, ttl_s: float | None = None) -> list[str]:
         """One file for all."""
         try:
@@ -127,41 +89,7 @@ class ShmConnector:
             raise translate(exc, f"cannot write in {self._path}", store=self.url) from exc
         return [f"{base}.{place}" for place in range(len(items))]
 
-    def get_batch(self, keys: Sequence[str]) -> list[Buffer | None]:
-        """Each pack is mapped once."""
-        return packs.get_batch(keys, self._pack, self._load)
-
-    def exists_batch(self, keys: Sequence[str]) -> list[bool]:
-        """``exists`` for each."""
-        return [self.exists(key) for key in keys]
-
-    def evict_batch(self, keys: Sequence[str]) -> None:
-        """Remove names; of a pack, mark the objects and remove it when none lives."""
-        for base, (positions, indexes) in packs.by_pack(keys).items():
-            if base is None or not self._evict_from_pack(base, indexes):
-                for position in positions:
-                    self._unlink(check_key(keys[position]))
-
     # -- more powers
-
-    def get_range(self, key: str, start: int, length: int) -> Buffer | None:
-        """Part of an object."""
-        data = self.get(key)
-        return None if data is None else memoryview(data)[start : start + length]
-
-    def get_ranges(self, spans: Sequence[Span]) -> list[Buffer | None]:
-        """Parts of many objects, read and not mapped: parts are small. Files stay open for a moment (``kept_files``)."""
-        parts = self._kept.parts(spans, self._open_kept)
-        return [self.get_range(*span) if part is None and packs.place_of(span[0]) is not None else part for span, part in zip(spans, parts, strict=True)]
-
-    def _open_kept(self, key: str) -> KeptFile | None:
-        try:
-            return open_kept(self._fd(), check_key(key))
-        except FileNotFoundError:
-            self._check_folder()
-            return None
-        except OSError as exc:
-            raise translate(exc, f"cannot read in {self._path}", store=self.url, key=key) from exc
 
     def touch(self, key: str, ttl_s: float | None) -> bool:
         """Change when it expires; of an object that was put in a batch, the whole batch."""
@@ -178,11 +106,6 @@ class ShmConnector:
                     os.close(descriptor)
                 return True
         return False
-
-    def wait(self, key: str, timeout_s: float | None) -> bool:
-        """Sleep until somebody puts it."""
-        check_key(key)
-        return waiting.wait_for(self._fd(), key, lambda: self.exists(key), timeout_s)
 
     def entries(self) -> Iterator[Entry]:
         """Every object that has not expired."""
@@ -255,13 +178,14 @@ class ShmConnector:
     # -- reading
 
     def _load(self, key: str) -> Buffer | None:
-        try:
-            return load(self._fd(), key)
-        except FileNotFoundError:
-            self._check_folder()
-            return None
-        except OSError as exc:
-            raise translate(exc, f"cannot read in {self._path}", store=self.url, key=key) from exc
+        return self._reading(key, lambda: load(self._fd(), key))
+
+    def _open_file(self, key: str) -> KeptFile | None:
+        return open_kept(self._fd(), key)
+
+    def _lives(self, key: str) -> bool:
+        head = self._head(key)
+        return head is not None and head.key == key and not head.expired(time.time())
 
     def _head(self, name: str) -> Head | None:
         try:
@@ -269,10 +193,6 @@ class ShmConnector:
         except OSError:
             self._check_folder()
             return None
-
-    def _check_folder(self) -> None:
-        if not self._path.is_dir():
-            raise StoreUnavailableError(f"the folder {self._path} is gone", store=self.url)
 
     def _pack(self, base: str) -> packs.Pack | None:
         try:
@@ -287,49 +207,20 @@ class ShmConnector:
         finally:
             os.close(descriptor)
 
-    def _pack_entries(self, base: str) -> Iterator[Entry]:
-        pack = self._pack(base)
-        if pack is not None:
-            yield from (Entry(f"{base}.{index}", size) for index, size in pack.sizes())
-
     # -- removing
 
-    def _unlink(self, key: str) -> None:
-        self._kept.forget(key)
-        try:
-            os.unlink(key, dir_fd=self._fd())
-        except FileNotFoundError:
-            self._check_folder()
-            return
-        except OSError as exc:
-            raise translate(exc, f"cannot remove in {self._path}", store=self.url, key=key) from exc
+    def _unlink(self, key: str) -> bool:
+        found = super()._unlink(key)
         writer = self._writer
-        if writer is not None and writer.owner.pid == os.getpid():
+        if found and writer is not None and writer.owner.pid == os.getpid():
             writer.arena.freed(key)
-
-    def _evict_from_pack(self, base: str, indexes: Sequence[int]) -> bool:
-        try:
-            descriptor = os.open(PACK + base, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd())
-        except FileNotFoundError:
-            return False
-        try:
-            if packs.evict_indexes(descriptor, os.fstat(descriptor).st_size, indexes, HEAD_BYTES):
-                with suppress(FileNotFoundError):
-                    os.unlink(PACK + base, dir_fd=self._fd())
-        finally:
-            os.close(descriptor)
-        return True
+        return found
 
     def _clear(self) -> None:
         for name in os.listdir(self._directory):
             if not name.startswith(".") or name.startswith((PACK, TEMPORARY, waiting.PREFIX, TURN)):
                 with suppress(OSError):
                     os.unlink(name, dir_fd=self._directory)
-
-    def _fd(self) -> int:
-        if self._directory < 0:
-            raise StoreClosedError("the store was closed", store=self.url, hint="make a new one with Store.from_url")
-        return self._directory
 
 
 def _expiry(ttl_s: float | None) -> float:

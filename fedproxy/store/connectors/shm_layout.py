@@ -14,11 +14,9 @@ MAGIC = b"FPSHM\x00\x00\x01"
 HEAD_BYTES = 256
 MAP_FROM_BYTES = 64 * 1024
 """From here on objects are mapped by readers and lie in segments that are used again."""
-PACK = ".pack-"
 SEGMENT = ".seg-"
-TEMPORARY = ".tmp-"
 TURN = ".turn"
-"""Beginnings of names; objects have names that do not start with a dot."""
+"""Beginnings of names, as in ``folder``."""
 EXPIRES_OFFSET = 16
 _STRUCT = struct.Struct("<8sQdBB16s")
 EXPIRES = struct.Struct("<d")

@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedproxy.store.connectors import shm_owner, waiting
-from fedproxy.store.connectors.shm_layout import PACK, SEGMENT, TEMPORARY, TURN
+from fedproxy.store.connectors.folder import PACK, TEMPORARY
+from fedproxy.store.connectors.shm_layout import SEGMENT, TURN
 from fedproxy.store.connectors.shm_reading import read_head
 
 _STALE_S = 600.0

@@ -8,9 +8,10 @@ from contextlib import suppress
 
 from fedproxy.store.connectors import packs
 from fedproxy.store.connectors.base import Parts, new_key
+from fedproxy.store.connectors.folder import PACK, TEMPORARY
 from fedproxy.store.connectors.posix import write_all
 from fedproxy.store.connectors.shm_arena import Arena
-from fedproxy.store.connectors.shm_layout import HEAD_BYTES, MAP_FROM_BYTES, PACK, TEMPORARY, TURN, pack_head
+from fedproxy.store.connectors.shm_layout import HEAD_BYTES, MAP_FROM_BYTES, TURN, pack_head
 from fedproxy.store.connectors.shm_owner import PREFIX, Owner
 
 _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
