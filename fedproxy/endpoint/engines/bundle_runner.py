@@ -175,9 +175,10 @@ class _Place:
         self._granted: asyncio.Future[tuple[bytes, ...]] | None = None
         self._open: set[bytes] = set()
         self._over: asyncio.Future[None] | None = None
-        self._hold = self._loop.call_later(0.0, lambda: None)
+        self._hold: asyncio.TimerHandle | None = None
         self.ended = ""
         self._closing = False
+        self._ending: asyncio.Task[None] | None = None
         self._orphan = self._loop.call_later(_ORPHAN_S, self._end, f"no contact with the agent for {_ORPHAN_S:.0f} s")
         where = f"{os.environ.get('PARSL_WORKER_BLOCK_ID', '')}/{socket.gethostname()}/{os.getpid()}/{id(self):x}"
         peer = Peer(f"tcp://{host}:{address.port}", address.server_key, KeyPair(address.public, address.secret), where.encode())
@@ -213,7 +214,8 @@ class _Place:
             try:
                 await self._over
             finally:
-                self._hold.cancel()
+                if self._hold is not None:
+                    self._hold.cancel()
         self._check()
 
     async def _ask(self, number: int, jobs: dict[bytes, Job]) -> tuple[bytes, ...]:
@@ -325,8 +327,7 @@ class _Place:
 
     def _end(self, reason: str) -> None:
         self.ended = self.ended or reason
-        task = self._loop.create_task(self.close(reason))
-        task.add_done_callback(lambda _: None)  # held until it is over
+        self._ending = self._ending or self._loop.create_task(self.close(reason))
 
     async def close(self, reason: str) -> None:
         """Tell the agent, kill the worker process, let go of whoever waits. Idempotent."""

@@ -20,7 +20,9 @@ from fedproxy.config.containers import Containers
 from fedproxy.endpoint import strategy
 from fedproxy.endpoint.engines.base import Callbacks, Catalog, Job, Load
 from fedproxy.endpoint.engines.bundles import BundleLimits, Flights, fair_share, take_bundle
+from fedproxy.endpoint.engines.endings import unanswered
 from fedproxy.endpoint.engines.relay import Relay, RelayAddress
+from fedproxy.endpoint.engines.waiting import reprioritize
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, encode
 from fedproxy.protocol.flow import smoothed
@@ -124,9 +126,7 @@ class BundledEngine:
 
     def reprioritize(self, priorities: Mapping[bytes, int]) -> None:
         """Put waiting jobs behind those of their new priorities; what is on its way to a worker stays there."""
-        for job in self._waiting.take_out(lambda job, priority: priorities.get(job.task.id, priority) != priority):
-            priority = priorities[job.task.id]
-            self._waiting.push(evolve(job, task=evolve(job.task, priority=priority)), priority)
+        reprioritize(self._waiting, priorities)
 
     def cancel(self, task_id: bytes) -> None:
         """End a job that nobody claimed; tell the worker that has it otherwise."""
@@ -311,9 +311,7 @@ class BundledEngine:
 
     def _end(self, job: Job, state: TaskState, reason: str, *, started: bool = True) -> None:
         self._cancelled.pop(job.task.id, None)
-        body = reason.encode()
-        times = (job.received, 0.0, 0.0, time.time())
-        self._callbacks.ended(m.Outcome(job.task.id, job.task.attempt, int(state), len(body), times, started=started), body)
+        self._callbacks.ended(*unanswered(job, state, reason, started=started))
 
 
 def _short(error: BaseException) -> str:

@@ -19,20 +19,20 @@ from attrs import evolve
 from fedproxy.config.containers import Containers
 from fedproxy.config.endpoint import LocalEngine as LocalConfig
 from fedproxy.config.workers import accelerators
-from fedproxy.endpoint import strategy
 from fedproxy.endpoint.berth import Berths
 from fedproxy.endpoint.engines.base import Callbacks, Catalog, Job, Load
+from fedproxy.endpoint.engines.endings import refused, unanswered
 from fedproxy.endpoint.engines.launch import Bare, Starter
 from fedproxy.endpoint.engines.memory import MEMORY_PERIOD_S, MemoryWatch
 from fedproxy.endpoint.engines.pool import Acts, Pool
 from fedproxy.endpoint.engines.process import Doom, WorkerProcess
-from fedproxy.endpoint.engines.refusal import refused
+from fedproxy.endpoint.engines.scaling import Scaling, View
 from fedproxy.endpoint.engines.shares import Shares
-from fedproxy.endpoint.engines.waiting import Waiting
+from fedproxy.endpoint.engines.waiting import Waiting, reprioritize
 from fedproxy.endpoint.surroundings import LAUNCHER
 from fedproxy.errors import ContainerError, EndpointError, ResourcesError
 from fedproxy.protocol import messages as m
-from fedproxy.protocol.codec import Buffer, decode, encode, split
+from fedproxy.protocol.codec import decode, split
 from fedproxy.protocol.flow import Ahead, smoothed
 from fedproxy.protocol.ranked import Ranked
 from fedproxy.protocol.resources import NOTHING, Capacity, launch_prefix, shortage
@@ -41,7 +41,6 @@ from fedproxy.serialize import serialize_exception
 
 log = logging.getLogger(__name__)
 
-_MESSAGE_BYTES = 1024 * 1024
 _START_FAILURES = 5
 _RESTART_DELAY_S = 1.0
 _TIDY_S = 1.0
@@ -53,16 +52,13 @@ class LocalEngine:
     def __init__(self, config: LocalConfig, directory: Path, catalog: Catalog, callbacks: Callbacks,
                  containers: Containers = Containers(), ahead: Ahead = Ahead()) -> None:  # noqa: B008 - frozen
         self._logs, self._catalog, self._callbacks, self._ahead = directory / "workers", catalog, callbacks, ahead
-        self._scaling = config.scaling
-        self._strategy = strategy.strategy(config.scaling)
-        self._limits = strategy.Limits(config.min_workers, config.max_workers, parallelism=config.scaling.parallelism)
-        self._elastic = config.min_workers < config.max_workers
-        self._scaling_timer: asyncio.TimerHandle | None = None
         self._workers: list[WorkerProcess] = []
         self._waiting = Waiting(lambda job: catalog.spec(job.task.spec).container)
         self._prefetch = containers.prefetch
         self._pool = Pool(containers, directory.name, directory, Acts(self._spawn, self._release, self._refuse, self._fill_soon))
         self._pool_timer: asyncio.TimerHandle | None = None
+        self._scaling = Scaling(config, View(lambda: self._workers, lambda: self._waiting.of("")), self._pool.spawn, self._release)
+        self._limits = self._scaling.limits
         devices = accelerators(config.available_accelerators)
         self._shares = Shares(Capacity(config.cores, config.memory_mb, len(devices)), devices)
         launch_prefix(config.mpi_launcher, NOTHING)
@@ -86,8 +82,7 @@ class LocalEngine:
             self._pool.prefetch(image)
         for _ in range(self._limits.min_units - len(self._prefetch)):
             self._pool.spawn()
-        if self._elastic:
-            self._scale()
+        self._scaling.look()
         self._tidy()
         self._watch_memory()
 
@@ -96,16 +91,14 @@ class LocalEngine:
         for job in jobs:
             self._waiting.push(job, job.task.priority)
         self._fill()
-        if self._elastic and self._waiting:
-            self._scale()
+        if self._waiting:
+            self._scaling.look()
 
     def reprioritize(self, priorities: Mapping[bytes, int]) -> None:
         """Put waiting jobs behind those of their new priorities."""
         self._unblock(self._shares.unblock())
         self._fill_soon()
-        for job in self._waiting.take_out(lambda job, priority: priorities.get(job.task.id, priority) != priority):
-            priority = priorities[job.task.id]
-            self._waiting.push(evolve(job, task=evolve(job.task, priority=priority)), priority)
+        reprioritize(self._waiting, priorities)
 
     def cancel(self, task_id: bytes) -> None:
         """End a waiting job, or kill the worker that runs it; jobs behind it on that worker are given to another."""
@@ -131,12 +124,10 @@ class LocalEngine:
 
     def place(self, task_id: bytes) -> m.Place | None:
         """How far a job is; None if the engine does not have it."""
-        for position, job in enumerate(self._waiting):
-            if job.task.id == task_id:
-                return m.Place(task_id, "waiting", position)
-        for position, job in enumerate(self._shares.blocked):
-            if job.task.id == task_id:
-                return m.Place(task_id, "blocked", position)
+        for at, jobs in (("waiting", self._waiting), ("blocked", self._shares.blocked)):
+            for position, job in enumerate(jobs):
+                if job.task.id == task_id:
+                    return m.Place(task_id, at, position)
         for worker in self._workers:
             for position, job in enumerate(worker.jobs):
                 if job.task.id == task_id:
@@ -157,9 +148,9 @@ class LocalEngine:
     async def stop(self) -> None:
         """Kill all workers; every job ends."""
         self._stopping = True
-        for timer in (self._scaling_timer, self._pool_timer):
-            if timer is not None:
-                timer.cancel()
+        self._scaling.stop()
+        if self._pool_timer is not None:
+            self._pool_timer.cancel()
         for job in (*self._shares.unblock(), *self._waiting.take_all()):
             self._end(job, TaskState.LOST, "the endpoint was stopped before it started", started=False)
         for worker in list(self._workers):
@@ -177,26 +168,6 @@ class LocalEngine:
         return self._waiting.take_all()
 
     # ------------------------------------------------------------ elasticity
-
-    def _scale(self) -> None:
-        """Look at the load and follow the strategy; again after a while."""
-        if self._stopping:
-            return
-        if self._scaling_timer is not None:
-            self._scaling_timer.cancel()
-        self._scaling_timer = self._loop.call_later(self._scaling.period_s, self._scale)
-        workers = [worker for worker in self._workers if not worker.released]
-        age_s = self._scaling.queue_age_s
-        bare = self._waiting.of("")  # containers are started by the pool
-        pending = strategy.older_than((j.received for j in bare), age_s, time.time()) if age_s else len(bare)
-        load = strategy.Load(pending, sum(not (worker.jobs or worker.kind) for worker in workers), len(workers))
-        units = (strategy.Unit(str(w.number), w.idle_since if w.ready and not w.jobs else None) for w in workers)
-        plan = self._strategy.plan(load, units, self._limits, time.monotonic())
-        for _ in range(plan.grow):
-            self._pool.spawn()
-        for worker in workers:
-            if str(worker.number) in plan.release:
-                self._release(worker)
 
     def _release(self, worker: WorkerProcess) -> None:
         worker.released, worker.ready = True, False
@@ -327,8 +298,8 @@ class LocalEngine:
             self._fill()  # what waits may want another container
             if len(self._workers) < self._limits.min_units:
                 self._pool.spawn()
-        elif self._elastic:
-            self._scale()
+        else:
+            self._scaling.look()
 
     # ------------------------------------------------------------ jobs
 
@@ -351,7 +322,7 @@ class LocalEngine:
         if batches:
             self._callbacks.handed([job.task.id for jobs in batches.values() for job in jobs])
             for worker, jobs in batches.items():
-                self._give(worker, jobs)
+                worker.give(jobs, self._catalog)
 
     def _fill_kind(self, kind: str, batches: dict[WorkerProcess, list[Job]], *, alone: bool) -> None:
         """Give the jobs of one kind to its workers; ``alone``: no worker gets a second job while it has one."""
@@ -425,33 +396,5 @@ class LocalEngine:
                 best = worker
         return best
 
-    def _give(self, worker: WorkerProcess, jobs: list[Job]) -> None:
-        self._teach(worker, {job.task.spec for job in jobs} - worker.known)
-        batch: list[Job] = []
-        size = 0
-        for job in jobs:
-            batch.append(job)
-            size += len(job.payload)
-            if size > _MESSAGE_BYTES:
-                worker.send(_run_message(batch))
-                batch, size = [], 0
-        if batch:
-            worker.send(_run_message(batch))
-
-    def _teach(self, worker: WorkerProcess, specs: set[bytes]) -> None:
-        if not specs:
-            return
-        functions = {self._catalog.spec(name).function for name in specs} - worker.known
-        bodies = [(name, self._catalog.function(name)) for name in functions]
-        blobs = tuple(m.Blob(name, len(body)) for name, body in bodies)
-        worker.send([encode(m.Catalog({name: self._catalog.encoded_spec(name) for name in specs}, blobs)), *(body for _, body in bodies)])
-        worker.known |= specs | functions
-
     def _end(self, job: Job, state: TaskState, reason: str, *, started: bool = True, output: m.Output | None = None, body: bytes = b"") -> None:
-        body = body or reason.encode()
-        times = (job.received, 0.0, 0.0, time.time())
-        self._callbacks.ended(m.Outcome(job.task.id, job.task.attempt, int(state), len(body), times, started=started, output=output), body)
-
-
-def _run_message(jobs: list[Job]) -> list[Buffer]:
-    return [encode(m.Run(tuple(job.task for job in jobs))), *(job.payload for job in jobs)]
+        self._callbacks.ended(*unanswered(job, state, reason, started=started, output=output, body=body))

@@ -16,13 +16,15 @@ from pathlib import Path
 from attrs import frozen
 
 from fedproxy.config.marked import kill_marked
-from fedproxy.endpoint.engines.base import Job
+from fedproxy.endpoint.engines.base import Catalog, Job
 from fedproxy.endpoint.engines.launch import MARK, Bare, Starter
 from fedproxy.endpoint.engines.written import Written
 from fedproxy.endpoint.pipe import AgentPipe
-from fedproxy.protocol.codec import Buffer
+from fedproxy.protocol import messages as m
+from fedproxy.protocol.codec import Buffer, encode
 from fedproxy.protocol.states import TaskState
 
+_MESSAGE_BYTES = 1024 * 1024
 _TERM_GRACE_S = 2.0
 _REMOVAL_S = 30.0
 
@@ -50,6 +52,7 @@ class WorkerProcess:
         self.depth = 0
         """How many jobs it may hold, given those it holds."""
         self.known: set[bytes] = set()
+        """Names of specs and functions that it has."""
         self.ready = False
         self.announced = False
         """Whether it has ever been ready."""
@@ -105,6 +108,29 @@ class WorkerProcess:
         """Send one frame to a worker that is ready."""
         if self._pipe is not None:
             self._pipe.send(parts)
+
+    def give(self, jobs: Sequence[Job], catalog: Catalog) -> None:
+        """Send jobs to be run in this order, and before them what it does not know of their specs and functions."""
+        self._teach({job.task.spec for job in jobs} - self.known, catalog)
+        batch: list[Job] = []
+        size = 0
+        for job in jobs:
+            batch.append(job)
+            size += len(job.payload)
+            if size > _MESSAGE_BYTES:
+                self.send(_run_message(batch))
+                batch, size = [], 0
+        if batch:
+            self.send(_run_message(batch))
+
+    def _teach(self, specs: set[bytes], catalog: Catalog) -> None:
+        if not specs:
+            return
+        functions = {catalog.spec(name).function for name in specs} - self.known
+        bodies = [(name, catalog.function(name)) for name in functions]
+        blobs = tuple(m.Blob(name, len(body)) for name, body in bodies)
+        self.send([encode(m.Catalog({name: catalog.encoded_spec(name) for name in specs}, blobs)), *(body for _, body in bodies)])
+        self.known |= specs | functions
 
     def _died(self) -> None:
         self._loop.remove_reader(self._watch)
@@ -168,6 +194,10 @@ class WorkerProcess:
             how = f"exited with code {code}"
         tail = self._written.epitaph()
         return f"worker {self.pid} {how}" + (f"; the end of its output:\n{tail}" if tail else "")
+
+
+def _run_message(jobs: list[Job]) -> list[Buffer]:
+    return [encode(m.Run(tuple(job.task for job in jobs))), *(job.payload for job in jobs)]
 
 
 def _run_quietly(command: Sequence[str]) -> None:

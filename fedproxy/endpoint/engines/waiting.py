@@ -1,8 +1,11 @@
-"""Jobs that no worker has, by the container that they want."""
+"""Jobs that no worker has: by the container that they want, or just by priority."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from attrs import evolve
 
 from fedproxy.endpoint.engines.base import Job
 from fedproxy.protocol.ranked import Ranked
@@ -58,3 +61,22 @@ class Waiting:
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
+
+
+class Queue(Protocol):
+    """`Waiting`, or one `Ranked`."""
+
+    def take_out(self, wanted: Callable[[Job, int], bool], /) -> list[Job]:
+        """Remove all jobs of which ``wanted(job, priority)`` is true."""
+        ...
+
+    def push(self, job: Job, priority: int, /) -> None:
+        """Put a job behind those of its priority."""
+        ...
+
+
+def reprioritize(queue: Queue, priorities: Mapping[bytes, int]) -> None:
+    """Put jobs behind those of their new priorities."""
+    for job in queue.take_out(lambda job, priority: priorities.get(job.task.id, priority) != priority):
+        priority = priorities[job.task.id]
+        queue.push(evolve(job, task=evolve(job.task, priority=priority)), priority)
