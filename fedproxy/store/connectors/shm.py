@@ -17,12 +17,13 @@ import stat
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from fedproxy.config.home import host_id
-from fedproxy.errors import ConfigError, StoreUnavailableError
+from fedproxy.errors import ConfigError, StoreError, StoreUnavailableError
 from fedproxy.store.connectors import packs, shm_owner, waiting
 from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key, parts_nbytes
 from fedproxy.store.connectors.folder import PACK, TEMPORARY, FolderConnector
@@ -38,12 +39,14 @@ from fedproxy.store.connectors.shm_layout import (
     parse_head,
 )
 from fedproxy.store.connectors.shm_reading import OPEN_READ, load, open_kept, read_head
-from fedproxy.store.connectors.shm_reaper import is_our_turn, reap, reap_neighbours
+from fedproxy.store.connectors.shm_reaper import is_our_turn, leave_folder, reap, reap_neighbours
 from fedproxy.store.connectors.shm_writer import Writer
 from fedproxy.store.urls import StoreUrl
 
 ROOT = "/dev/shm"  # noqa: S108  the memory file system; the folder in it is private
 DEFAULT_LEASE_S = 600.0
+
+T = TypeVar("T")
 
 
 class ShmConnector(FolderConnector):
@@ -65,7 +68,7 @@ class ShmConnector(FolderConnector):
         self._keeper: Keeper | None = None
         self._lock = threading.Lock()
         self._kept = KeptFiles()
-        self._ending: weakref.finalize[[], ShmConnector] | None = None
+        self._ending: weakref.finalize[..., ShmConnector] = weakref.finalize(self, leave_folder, self._directory, self._path)
 
     # -- objects
 
@@ -107,10 +110,14 @@ class ShmConnector(FolderConnector):
                 return True
         return False
 
+    def wait(self, key: str, timeout_s: float | None) -> bool:
+        """Sleep until somebody puts it."""
+        return self._making_it(lambda: super(ShmConnector, self).wait(key, timeout_s))
+
     def entries(self) -> Iterator[Entry]:
         """Every object that has not expired."""
         now = time.time()
-        for name in os.listdir(self._fd()):
+        for name in self._names():
             if name.startswith("."):
                 if name.startswith(PACK):
                     yield from self._pack_entries(name[len(PACK) :])
@@ -121,7 +128,7 @@ class ShmConnector(FolderConnector):
 
     def gc(self) -> int:
         """Remove what expired and what dead owners left when their lease was over."""
-        return reap(self._fd())
+        return reap(self._fd()) if self._names() else 0
 
     def close(self, *, clear: bool = False) -> None:
         """Let go; the objects stay for ``lease_s``. ``clear`` removes all objects of this namespace."""
@@ -132,39 +139,43 @@ class ShmConnector(FolderConnector):
             self._keeper.stop()
         if clear:
             self._clear()
-        if self._ending is not None:
-            self._ending()
+        self._ending()
         if clear:
             with suppress(OSError):
                 shm_owner.remove_free(self._directory)
                 reap(self._directory)  # segments that killed owners had in reserve
-                self._path.rmdir()
+            leave_folder(self._directory, self._path)
         os.close(self._directory)
         self._directory = -1
 
     # -- writing
 
     def _writing(self) -> Writer:
+        if not self._is_writing():
+            with self._lock:
+                if not self._is_writing():
+                    self._start_writing()
+        assert self._writer is not None
+        return self._writer
+
+    def _is_writing(self) -> bool:
         writer = self._writer
-        if writer is not None and writer.owner.pid == os.getpid() and self._directory >= 0:
-            return writer
-        with self._lock:
-            if self._writer is None or self._writer.owner.pid != os.getpid():
-                self._start_writing()
-            assert self._writer is not None
-            return self._writer
+        return writer is not None and writer.owner.pid == os.getpid() and self._directory >= 0
+
+    def _new_writer(self) -> Writer:
+        reap(self._fd())
+        return Writer(self._fd(), self._path, self._lease_s, self._arena_bytes)
 
     def _start_writing(self) -> None:
-        directory = self._fd()
         if self._writer is not None:  # we are a child of the process that made it
             self._writer.end()
         try:
-            reap(directory)
             reap_neighbours(self._path)
-            writer = self._writer = Writer(directory, self._lease_s, self._arena_bytes)
+            writer = self._writer = self._making_it(self._new_writer)
         except OSError as exc:
             raise translate(exc, f"cannot write in {self._path}", store=self.url) from exc
         self._keeper = Keeper(self._keep, min(self._lease_s / 4, shm_owner.MAX_PERIOD_S), name="fedproxy-shm")
+        self._ending.detach()
         self._ending = weakref.finalize(self, writer.end)
 
     def _keep(self) -> None:
@@ -174,6 +185,54 @@ class ShmConnector(FolderConnector):
             writer.arena.trim()
             if is_our_turn(self._directory, self._lease_s / 4):
                 reap(self._directory)
+
+    # -- the folder, which goes when nothing is in it
+
+    def _is_there(self) -> bool:
+        """Whether the folder that we have open is the one that others find."""
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._fd()), os.stat(self._path))
+        return False
+
+    def _follow(self) -> bool:
+        """Open the folder that others find, if it is another one; whether it was."""
+        if self._is_there() or not self._path.exists():
+            return False
+        self._reopen()
+        return True
+
+    def _reopen(self) -> None:
+        if self._is_writing():  # then it cannot have gone by itself
+            raise StoreUnavailableError(f"the folder {self._path} is gone", store=self.url)
+        found = open_directory(self._path, store=self.url, ours_alone=True)
+        os.dup2(found, self._fd(), inheritable=False)  # for all threads at once
+        os.close(found)
+
+    def _making_it(self, work: Callable[[], T]) -> T:
+        """What ``work`` gives in the folder that others find, made where there is none."""
+        while True:
+            if not self._is_there():
+                self._reopen()
+            try:
+                return work()
+            except FileNotFoundError:
+                if self._is_there():
+                    raise
+
+    def _names(self) -> list[str]:
+        self._follow()
+        with suppress(FileNotFoundError):
+            return os.listdir(self._fd())
+        return []
+
+    def _check_folder(self) -> None:
+        """A folder that is gone had nothing in it, unless somebody took it away under a writer."""
+        if self._is_writing() and not self._is_there():
+            self._reopen()
+
+    def _reading(self, key: str, read: Callable[[], T]) -> T | None:
+        found = super()._reading(key, read)
+        return super()._reading(key, read) if found is None and self._follow() else found
 
     # -- reading
 
@@ -188,17 +247,16 @@ class ShmConnector(FolderConnector):
         return head is not None and head.key == key and not head.expired(time.time())
 
     def _head(self, name: str) -> Head | None:
-        try:
-            return read_head(self._fd(), name)
-        except OSError:
-            self._check_folder()
-            return None
+        directory = self._fd()
+        with suppress(StoreError):
+            return self._reading(name, lambda: read_head(directory, name))
+        return None
 
     def _pack(self, base: str) -> packs.Pack | None:
-        try:
-            descriptor = os.open(PACK + base, OPEN_READ, dir_fd=self._fd())
-        except FileNotFoundError:
-            return None
+        return self._reading(PACK + base, lambda: self._open_pack(base))
+
+    def _open_pack(self, base: str) -> packs.Pack | None:
+        descriptor = os.open(PACK + base, OPEN_READ, dir_fd=self._fd())
         try:
             head = parse_head(os.pread(descriptor, HEAD_BYTES, 0))
             if head is None or head.expired(time.time()):
@@ -209,15 +267,20 @@ class ShmConnector(FolderConnector):
 
     # -- removing
 
+    def evict_batch(self, keys: Sequence[str]) -> None:
+        """Remove names; readers keep what they have mapped, and its pages are used again when they are done."""
+        self._follow()
+        super().evict_batch(keys)
+
     def _unlink(self, key: str) -> bool:
         found = super()._unlink(key)
-        writer = self._writer
-        if found and writer is not None and writer.owner.pid == os.getpid():
-            writer.arena.freed(key)
+        if found and self._is_writing():
+            assert self._writer is not None
+            self._writer.arena.freed(key)
         return found
 
     def _clear(self) -> None:
-        for name in os.listdir(self._directory):
+        for name in self._names():
             if not name.startswith(".") or name.startswith((PACK, TEMPORARY, waiting.PREFIX, TURN)):
                 with suppress(OSError):
                     os.unlink(name, dir_fd=self._directory)

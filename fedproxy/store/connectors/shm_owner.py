@@ -11,7 +11,8 @@ import fcntl
 import os
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 PREFIX = ".own-"
 MAX_PERIOD_S = 15.0
@@ -25,26 +26,30 @@ class Owner:
         self.pid = os.getpid()
         self.token = secrets.token_hex(8)
         self._directory = directory
+        self._descriptor = self._make(lease_s)
+        while not os.fstat(self._descriptor).st_nlink:  # somebody took it for a dead owner's before it was locked
+            os.close(self._descriptor)
+            self._descriptor = self._make(lease_s)
+
+    def _make(self, lease_s: float) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(PREFIX + self.token, flags, 0o600, dir_fd=directory)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        os.write(self._descriptor, f"{lease_s:g}".encode())
+        descriptor = os.open(PREFIX + self.token, flags, 0o600, dir_fd=self._directory)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.write(descriptor, f"{lease_s:g}".encode())
+        return descriptor
 
     def renew(self) -> None:
         """Say that we live."""
         os.utime(self._descriptor)
 
-    def leave(self, *, empty: bool) -> None:
-        """Let go of the lock; ``empty``: nothing of ours is left, so the file can go too."""
+    def leave(self) -> None:
+        """Let go of the lock: from now on the lease runs."""
         if self._descriptor < 0:
             return
         if os.getpid() == self.pid:
-            if empty:
-                with suppress(OSError):
-                    os.unlink(PREFIX + self.token, dir_fd=self._directory)
-            else:
-                with suppress(OSError):
-                    self.renew()
+            with suppress(OSError):
+                self.renew()
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # which a child of ours would hold on to
         os.close(self._descriptor)
         self._descriptor = -1
 
@@ -60,43 +65,49 @@ def survey(directory: int) -> tuple[set[str], set[str]]:
 
 
 def _is_dead(directory: int, name: str) -> bool:
+    with _free(directory, name) as descriptor:
+        return descriptor is not None and _lease_is_over(descriptor)
+
+
+def _lease_is_over(descriptor: int) -> bool:
+    try:
+        lease_s = float(os.pread(descriptor, 32, 0) or b"0")
+    except ValueError:
+        return False
+    return os.fstat(descriptor).st_mtime + lease_s <= time.time()
+
+
+@contextmanager
+def _free(directory: int, name: str) -> Iterator[int | None]:
+    """An owner's file, locked by us for the moment; None while the owner lives, or where there is none."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
     except OSError:
-        return False
+        yield None
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        lease_s = float(os.read(descriptor, 32) or b"0")
-        return os.fstat(descriptor).st_mtime + lease_s <= time.time()
-    except (BlockingIOError, ValueError):
-        return False
+    except BlockingIOError:
+        os.close(descriptor)
+        yield None
+        return
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
 def remove_owner(directory: int, token: str) -> None:
     """Forget a dead owner; after its objects, so that nobody forgets those."""
-    with suppress(FileNotFoundError):
-        os.unlink(PREFIX + token, dir_fd=directory)
+    with _free(directory, PREFIX + token) as descriptor, suppress(FileNotFoundError):
+        if descriptor is not None and _lease_is_over(descriptor):
+            os.unlink(PREFIX + token, dir_fd=directory)
 
 
 def remove_free(directory: int) -> None:
-    """Forget all owners that do not live; after all objects were removed."""
+    """Forget all owners that do not live, whatever their lease; when there are no objects."""
     for name in os.listdir(directory):
-        if name.startswith(PREFIX) and not _is_locked(directory, name):
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=directory)
-
-
-def _is_locked(directory: int, name: str) -> bool:
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+        if name.startswith(PREFIX):
+            with _free(directory, name) as descriptor, suppress(FileNotFoundError):
+                if descriptor is not None:
+                    os.unlink(name, dir_fd=directory)

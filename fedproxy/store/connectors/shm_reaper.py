@@ -14,7 +14,6 @@ from fedproxy.store.connectors.shm_layout import SEGMENT, TURN
 from fedproxy.store.connectors.shm_reading import read_head
 
 _STALE_S = 600.0
-_STALE_FOLDER_S = 3600.0
 
 
 def reap(directory: int) -> int:
@@ -61,7 +60,7 @@ def _is_garbage(directory: int, name: str, alive: set[str], now: float) -> bool:
 
 
 def reap_neighbours(folder: Path) -> None:
-    """The same for this user's other namespaces, whose processes may all be gone; empty folders go after an hour."""
+    """The same for this user's other namespaces, whose processes may all be gone; empty folders go."""
     for other in folder.parent.glob(f"{'-'.join(folder.name.split('-')[:2])}-*"):
         with suppress(OSError):
             status = other.lstat()
@@ -70,7 +69,18 @@ def reap_neighbours(folder: Path) -> None:
             directory = os.open(other, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 reap(directory)
+                leave_folder(directory, other)
             finally:
                 os.close(directory)
-            if time.time() - status.st_mtime > _STALE_FOLDER_S:
-                other.rmdir()
+
+
+def leave_folder(directory: int, path: Path) -> None:
+    """Remove the folder if no object and no living owner is in it. Who has it open and puts something later makes it again."""
+    with suppress(OSError):
+        names = os.listdir(directory)
+        if all(name.startswith((shm_owner.PREFIX, TURN)) for name in names):
+            shm_owner.remove_free(directory)
+            if not any(name.startswith(shm_owner.PREFIX) for name in os.listdir(directory)):
+                with suppress(FileNotFoundError):
+                    os.unlink(TURN, dir_fd=directory)
+                path.rmdir()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from fedproxy.store.connectors import packs
 from fedproxy.store.connectors.base import Parts, new_key
 from fedproxy.store.connectors.folder import PACK, TEMPORARY
 from fedproxy.store.connectors.posix import write_all
 from fedproxy.store.connectors.shm_arena import Arena
-from fedproxy.store.connectors.shm_layout import HEAD_BYTES, MAP_FROM_BYTES, TURN, pack_head
-from fedproxy.store.connectors.shm_owner import PREFIX, Owner
+from fedproxy.store.connectors.shm_layout import HEAD_BYTES, MAP_FROM_BYTES, pack_head
+from fedproxy.store.connectors.shm_owner import Owner
+from fedproxy.store.connectors.shm_reaper import leave_folder
 
 _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -20,10 +22,10 @@ _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 class Writer:
     """What a process needs to put: made at its first put, let go at its end."""
 
-    def __init__(self, directory: int, lease_s: float, arena_bytes: int) -> None:
+    def __init__(self, directory: int, path: Path, lease_s: float, arena_bytes: int) -> None:
         self.owner = Owner(directory, lease_s)
         self.arena = Arena(directory, self.owner.token, arena_bytes)
-        self._directory = directory
+        self._directory, self._path = directory, path
         self._token = self.owner.token.encode()
 
     def put(self, key: str, parts: Parts, nbytes: int, expires: float, *, replace: bool) -> None:
@@ -54,10 +56,11 @@ class Writer:
         """Give back the arena and let the lease run, if anything is left."""
         if os.getpid() == self.owner.pid:
             self.arena.close()
-            self.owner.leave(empty=all(name.startswith((PREFIX, TURN)) for name in os.listdir(self._directory)))
+            self.owner.leave()
+            leave_folder(self._directory, self._path)
         else:
             self.arena.forget()
-            self.owner.leave(empty=False)
+            self.owner.leave()
 
     def _put_large(self, key: str, parts: Parts, nbytes: int, expires: float, replace: bool) -> None:
         head = pack_head(nbytes, expires, True, self._token, key)
