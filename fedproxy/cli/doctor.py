@@ -18,7 +18,7 @@ from attrs import frozen
 
 from fedproxy.config import files
 from fedproxy.config.endpoint import EndpointConfig, LocalEngine, ParslEngine
-from fedproxy.config.home import home
+from fedproxy.config.home import endpoint_dir, home
 from fedproxy.config.locate import locate_service
 from fedproxy.errors import FedproxyError
 
@@ -147,6 +147,10 @@ def _configuration(name: str) -> Iterator[Finding]:
         yield Finding("configuration", BAD, exc.message, exc.hint or "edit it")
         return
     yield Finding("configuration", GOOD, f"endpoint {name!r}: engine {config.engine.type}, site {config.site}")
+    path = endpoint_dir(name) / files.CONFIG_FILE
+    undecided = path.read_text().count("# EDIT")
+    if undecided:
+        yield Finding("configuration", NOTE, f"lines that are still marked EDIT: {undecided}", f"decide them in {path} and take the marks away")
     yield from _wanted_programs(config)
 
 

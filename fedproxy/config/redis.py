@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attrs import field, frozen
+from attrs.validators import in_
 
 from fedproxy.config.sizes import size_bytes
 
@@ -24,16 +25,6 @@ def _memory(_self: object, _field: object, value: str) -> None:
         raise ValueError(f"redis.memory: {exc}") from None
 
 
-def _policy(_self: object, _field: object, value: str) -> None:
-    if value not in POLICIES:
-        raise ValueError(f"redis.policy: expected one of {', '.join(POLICIES)}, got {value!r}")
-
-
-def _persist(_self: object, _field: object, value: str) -> None:
-    if value not in PERSISTENCE:
-        raise ValueError(f"redis.persist: expected one of {', '.join(PERSISTENCE)}, got {value!r}")
-
-
 @frozen
 class AttachedRedis:
     """``nodes`` servers of the endpoint's own, or an existing server or cluster by ``url``; by default neither."""
@@ -41,11 +32,11 @@ class AttachedRedis:
     nodes: int = field(default=0, validator=_nodes)
     memory: str = field(default="", validator=_memory)
     """What all nodes together may hold; empty: a quarter of the machine's memory."""
-    policy: str = field(default="noeviction", validator=_policy)
+    policy: str = field(default="noeviction", validator=in_(POLICIES))
     """What a full node does. ``noeviction`` refuses writes, so that nothing that a task still needs is lost in silence."""
     interface: str = "127.0.0.1"
     """Address or name of the network interface to listen on. Beyond loopback the link is not encrypted."""
-    persist: str = field(default="stop", validator=_persist)
+    persist: str = field(default="stop", validator=in_(PERSISTENCE))
     """``stop``: saved when the endpoint stops, there again when it starts; ``always``: also every second to a log; ``never``."""
     url: str = ""
     """An existing one: ``redis://HOST:PORT``, ``rediscluster://HOST:PORT,HOST:PORT``, ``rediss://``, ``redis+unix://``."""

@@ -177,8 +177,18 @@ def _build(
     try:
         return kind(**given)
     except (ValueError, TypeError) as exc:  # an attrs validator
-        origin = next((origins[key] for key in origins if key[-1] in str(exc) and origins[key] != DEFAULT), "")
-        raise ConfigError(f"{origin}: {exc}" if origin else str(exc)) from exc
+        said = _refusal(exc, above)
+        named = [key for key in origins if key[:len(above)] == above and key[-1] in said and origins[key] != DEFAULT]
+        origin = origins[max(named, key=lambda key: len(key[-1]))] + ": " if named else ""
+        raise ConfigError(origin + said) from exc
+
+
+def _refusal(exc: Exception, above: KeyPath) -> str:
+    """What a validator says, in our words where it is ``attrs.validators.in_``."""
+    match exc.args:
+        case [_, attrs.Attribute() as field, options, value]:
+            return f"{'.'.join((*above, field.name))}: expected one of {', '.join(options)}, got {value!r}"
+    return str(exc.args[0]) if exc.args else str(exc)
 
 
 def _from_text(text: str, leaf: object, variable: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -125,11 +126,11 @@ class Options:
         Raises:
             ConfigError: an option is unknown or has a wrong value.
         """
-        try:
-            return evolve(self, **single) if single else self
-        except TypeError as exc:
-            known = ", ".join(sorted(attribute.name for attribute in fields(Options) if attribute.init))
-            raise ConfigError(f"unknown option: {exc}", hint=f"options are {known}") from exc
+        known = sorted(attribute.name for attribute in fields(Options) if attribute.init)
+        for name in single.keys() - set(known):
+            close = difflib.get_close_matches(name, known, 1)
+            raise ConfigError(f"unknown option {name!r}", hint=f"did you mean {close[0]}?" if close else f"options are {', '.join(known)}")
+        return evolve(self, **single) if single else self
 
     def deadline_s(self, now: float) -> float | None:
         """Seconds from ``now`` (this machine's wall clock) to the deadline."""

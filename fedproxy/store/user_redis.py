@@ -7,7 +7,7 @@ import os
 import threading
 from typing import Any
 
-from fedproxy.errors import ConfigError
+from fedproxy.errors import ConfigError, StoreUnavailableError
 from fedproxy.store.connectors.redis_config import RedisConfig, parse_url
 from fedproxy.store.connectors.registry import missing_extra
 from fedproxy.store.credentials import credentials_for
@@ -39,6 +39,7 @@ def connect(url: str) -> Any:
     Raises:
         ConfigError: not a Redis URL.
         MissingExtraError: redis-py is not installed here.
+        StoreUnavailableError: no server of the cluster answers.
     """
     key = (os.getpid(), url)  # a connection must not be shared with a forked child
     with _lock:
@@ -61,6 +62,10 @@ def _client(config: RedisConfig) -> Any:
         return redis.Redis(unix_socket_path=config.servers[0], db=config.db, **options)
     places = [(host.strip("[]"), int(port)) for host, _, port in (server.rpartition(":") for server in config.servers)]
     if config.cluster:
-        return cluster.RedisCluster(startup_nodes=[cluster.ClusterNode(host, port) for host, port in places], **options)
+        try:
+            return cluster.RedisCluster(startup_nodes=[cluster.ClusterNode(host, port) for host, port in places], **options)
+        except redis.exceptions.RedisError as exc:
+            raise StoreUnavailableError(
+                f"no server of the Redis cluster answers: {exc}", store=config.url, hint="is its endpoint running? fedproxy endpoint status NAME") from exc
     host, port = places[0]
     return redis.Redis(host=host, port=port, db=config.db, **options)

@@ -14,7 +14,7 @@ import pytest
 
 import fedproxy
 from fedproxy.endpoint.redis_node import redis_binary
-from fedproxy.errors import ConfigError, FedproxyError
+from fedproxy.errors import ConfigError, FedproxyError, StoreUnavailableError
 from fedproxy.store import credentials
 from tests.programs import alive
 
@@ -238,3 +238,10 @@ def test_without_a_redis_the_error_says_what_to_do(cli, client, laptop):
         fedproxy.get_redis_client("laptop", client=client)
     with pytest.raises(ConfigError, match="outside a task"):
         fedproxy.get_redis_client()
+
+
+def test_a_client_of_a_cluster_that_was_stopped_says_so(cli, client, laptop):
+    assert cli("endpoint", "start", "laptop", "--redis", "3", "--detach").returncode == 0
+    assert cli("endpoint", "stop", "laptop").returncode == 0
+    with pytest.raises(StoreUnavailableError, match=r"no server of the Redis cluster answers.*is its endpoint running\?"):
+        fedproxy.get_redis_client("laptop", client=client)

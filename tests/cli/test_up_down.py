@@ -85,6 +85,7 @@ def test_an_endpoint_lives_through_its_commands(cli, up, home):
     assert again["pid"] != told["pid"]
 
     lines = json.loads(cli("endpoint", "logs", "second", "--json").stdout)["lines"]
+    assert cli("endpoint", "logs", "second", "--lines", "0").stdout == ""
     assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [A-Z]+ fedproxy", line) for line in lines), lines
     refused = cli("endpoint", "delete", "second")
     assert refused.returncode == 1

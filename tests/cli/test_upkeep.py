@@ -38,7 +38,8 @@ def test_a_mistake_in_a_new_key_is_named_with_its_line(cli, home):
     for text, said in (("redis:\n  nodes: 3\n  policy: allkeys-lru\n", f"{path}:3: redis.policy: expected one of noeviction"),
                        ("redis:\n  memory: lots\n", f"{path}:2: redis.memory: not a size: 'lots'"),
                        ("redis:\n  nods: 3\n", f"{path}:2: unknown key redis.nods"),
-                       ("engine:\n  cpu_affinity: scatter\n", f"{path}:2:")):
+                       ("sandbox:\n  keep: never\n  use: shall\n", f"{path}:3: sandbox.use: expected one of shell, all, none, got 'shall'\n"),
+                       ("engine:\n  cpu_affinity: scatter\n", f"{path}:2: engine.cpu_affinity: expected one of none, block, alternating, got 'scatter'\n")):
         path.write_text(text)
         done = cli("endpoint", "start", "lab", "--detach")
         assert done.returncode == 1
@@ -70,7 +71,9 @@ def test_doctor_looks_for_what_the_endpoint_needs(cli, home):
     cli("endpoint", "configure", "cluster", "--template", "kubernetes")
     done = cli("endpoint", "doctor", "cluster", "--json", env={"PATH": "/nowhere"})
     assert done.returncode == 1
-    assert "kubectl is not on PATH" in [each["found"] for each in json.loads(done.stdout)["findings"]]
+    told = {each["found"]: each["level"] for each in json.loads(done.stdout)["findings"]}
+    assert told["kubectl is not on PATH"] == "problem"
+    assert told["lines that are still marked EDIT: 2"] == "note"
 
 
 def test_enable_on_boot_writes_and_removes_and_executes_nothing(cli, home, tmp_path):

@@ -119,6 +119,11 @@ def test_what_cannot_be_called_is_refused(executor: Executor) -> None:
         executor.submit(3)  # type: ignore[arg-type]
 
 
+def test_an_unknown_option_is_named_with_the_one_that_was_meant(executor: Executor) -> None:
+    with pytest.raises(ConfigError, match=r"unknown option 'priorty' \(did you mean priority\?\)"):
+        executor.using(priorty=5)
+
+
 def test_an_unknown_endpoint_is_named_with_those_that_exist(client: Client) -> None:
     with pytest.raises(UnknownEndpointError, match=r"'nowhere'.*local"):
         Executor("nowhere", client=client).submit(add, 1, 2)

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from fedproxy.errors import ConfigError, StoreClosedError, StoreError, StoreUnavailableError
 from fedproxy.store.connectors.base import Buffer, Connector, Parts, check_key, new_key
 from fedproxy.store.connectors.lifetime_head import body, head
-from fedproxy.store.connectors.registry import connector_from_url
+from fedproxy.store.connectors.registry import connector_from_url, missing_extra
 
 _METHODS = ("put", "get", "exists", "evict", "config", "from_config", "close")
 _THEIR_MODULES = "proxystore.connectors."
@@ -36,6 +36,7 @@ def connect(url: str) -> ProxyStoreConnector:
 
     Raises:
         ConfigError: that is not a ProxyStore connector, or not its configuration.
+        MissingExtraError: its module is not installed here.
     """
     split = urlsplit(url)
     kind = _connector_class(split.netloc)
@@ -52,7 +53,10 @@ def connect(url: str) -> ProxyStoreConnector:
 
 def _connector_class(path: str) -> Any:
     module, _, name = path.partition(":")
-    kind = getattr(importlib.import_module(module), name, None) if name else None
+    try:
+        kind = getattr(importlib.import_module(module), name, None) if name else None
+    except ModuleNotFoundError as exc:
+        raise missing_extra(exc.name or module, "proxystore") from exc
     if not isinstance(kind, type) or not all(hasattr(kind, method) for method in _METHODS):
         raise ConfigError(f"not a ProxyStore connector: {path!r}", hint="proxystore.connectors.file:FileConnector")
     return kind

@@ -34,7 +34,7 @@ FACTORIES: dict[str, str] = {
 }
 """Scheme to "module:factory". Schemes that are not here and not an entry point go to fsspec."""
 
-EXTRAS: dict[str, str] = {"redis": "redis", "proxystore": "test", "s3fs": "s3", "globus_sdk": "globus"}
+EXTRAS: dict[str, str] = {"redis": "redis", "s3fs": "s3", "globus_sdk": "globus"}
 """Module that may be missing, to the extra that brings it."""
 
 _FSSPEC = f"{_HERE}.fsspec:connect"
@@ -73,5 +73,5 @@ def _entry_point(scheme: str) -> str | None:
 def missing_extra(module: str, scheme: str) -> MissingExtraError:
     """The error for a store whose client library ``module`` is not installed here."""
     root = module.partition(".")[0]
-    extra = EXTRAS.get(root, root)
-    return MissingExtraError(f"{scheme}:// stores need {root}", hint=f"pip install 'fedproxy[{extra}]'")
+    package = f"'fedproxy[{EXTRAS[root]}]'" if root in EXTRAS else root
+    return MissingExtraError(f"{scheme}:// stores need {root}", hint=f"pip install {package}")

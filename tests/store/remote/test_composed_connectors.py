@@ -232,6 +232,11 @@ def test_what_is_no_proxystore_connector_is_refused(url: str) -> None:
         connector_from_url(url)
 
 
+def test_a_proxystore_connector_that_is_not_installed_says_what_to_install() -> None:
+    with pytest.raises(MissingExtraError, match=r"proxystore:// stores need nosuch \(pip install nosuch\)"):
+        connector_from_url("proxystore://nosuch.module:Connector")
+
+
 def test_a_proxystore_connector_that_fails_is_an_error_of_ours() -> None:
     config = quote(json.dumps({"hostname": "127.0.0.1", "port": servers.free_port()}))
     url = f"proxystore://proxystore.connectors.redis:RedisConnector?config={config}"
