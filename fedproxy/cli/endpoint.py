@@ -83,25 +83,14 @@ def start(
     with_parent
         End when standard input closes.
     """
-    flags: dict[tuple[str, ...], object] = {}
-    if workers is not None:
-        flags[("engine", "max_workers")] = workers
-    if site is not None:
-        flags[("site",)] = site
-    if redis is not None:
-        flags[("redis", "nodes")] = redis
-    settled = files.load_endpoint(name, flags=flags)
+    given = (("--workers", ("engine", "max_workers"), workers), ("--site", ("site",), site), ("--redis", ("redis", "nodes"), redis))
+    settled = files.load_endpoint(name, flags={key: value for _, key, value in given if value is not None})
     _check(settled)
     config = settled.value
     if repin:
         (programs.endpoint(name).directory / "service.pin").unlink(missing_ok=True)
     if detach:
-        state.require_service(config.service_url)
-        given = (("--workers", workers), ("--site", site), ("--redis", redis))
-        extra = [f"{flag}={value}" for flag, value in given if value is not None]
-        info = daemon.start(programs.endpoint(name), extra=extra)
-        output.say(f"endpoint {name!r} is connected (pid {info['pid']}, log {programs.endpoint(name).log})")
-        return exits.OK
+        return _start_in_background(name, config, [f"{flag}={value}" for flag, _, value in given if value is not None])
     if with_parent:
         daemon.end_with_parent()
     from fedproxy.endpoint.serve import run
@@ -214,6 +203,13 @@ def delete(name: str, *, force: bool = False) -> int:
     state.forget_redis(running.directory)
     shutil.rmtree(running.directory)
     output.say(f"deleted {running.directory}")
+    return exits.OK
+
+
+def _start_in_background(name: str, config: EndpointConfig, extra: list[str]) -> int:
+    state.require_service(config.service_url)
+    info = daemon.start(programs.endpoint(name), extra=extra)
+    output.say(f"endpoint {name!r} is connected (pid {info['pid']}, log {programs.endpoint(name).log})")
     return exits.OK
 
 

@@ -16,11 +16,7 @@ app = App(name="service", help="The service: tasks, endpoints and small payloads
 
 @app.command
 def start(
-    *,
-    host: str | None = None,
-    port: int | None = None,
-    payload_limit_bytes: int | None = None,
-    detach: bool = False,
+    *, host: str | None = None, port: int | None = None, payload_limit_bytes: int | None = None, detach: bool = False,
     with_parent: Annotated[bool, Parameter(show=False)] = False,
 ) -> int:
     """Run the service, in the foreground unless --detach.
@@ -46,16 +42,12 @@ def start(
         if value is not None
     }
     config = load_service(flags=flags).value
-    running = programs.service()
-    if not running.pid():
+    if not programs.service().pid():
         check_port(config)
     if config.host not in ("127.0.0.1", "::1", "localhost"):
         output.warn(f"listening on {config.host}: tokens travel unencrypted; put a TLS proxy in front of it")
     if detach:
-        extra = [f"--{key[0].replace('_', '-')}={value}" for key, value in flags.items()]
-        info = daemon.start(running, extra=extra)
-        output.say(f"service is ready at {info['url']} (pid {info['pid']}, log {running.log})")
-        return exits.OK
+        return _start_in_background([f"--{key[0].replace('_', '-')}={value}" for key, value in flags.items()])
     if with_parent:
         daemon.end_with_parent()
     _serve(config)
@@ -67,6 +59,13 @@ def stop() -> int:
     """Stop the service and wait until it is gone."""
     gone = daemon.stop(programs.service())
     output.say("service stopped" if gone else "service was not running")
+    return exits.OK
+
+
+def _start_in_background(extra: list[str]) -> int:
+    running = programs.service()
+    info = daemon.start(running, extra=extra)
+    output.say(f"service is ready at {info['url']} (pid {info['pid']}, log {running.log})")
     return exits.OK
 
 

@@ -25,6 +25,7 @@ from fedproxy.endpoint.sandbox import TASK_VARIABLE, Surroundings
 from fedproxy.endpoint.usage import Meter
 from fedproxy.errors import PayloadTooLargeError, TaskFailedError
 from fedproxy.protocol import messages as m
+from fedproxy.protocol import worker_messages as w
 from fedproxy.protocol.carried import carried, carry, collecting, frame_of
 from fedproxy.protocol.codec import Buffer, decode, decode_spec, encode, split
 from fedproxy.protocol.ids import function_hash, task_id_text
@@ -60,10 +61,10 @@ class Worker:
 
     def serve(self) -> None:
         """Run tasks until the agent closes the pipe."""
-        self._pipe.send([encode(m.Ready(os.getpid(), sys.version.split()[0], self._output.at))])
+        self._pipe.send([encode(w.Ready(os.getpid(), sys.version.split()[0], self._output.at))])
         for frame in self._pipe.frames():
             message, body = decode(frame)
-            if isinstance(message, m.Run):
+            if isinstance(message, w.Run):
                 for task, payload in zip(message.items, split(body, (t.size for t in message.items)), strict=True):
                     self._answer(task, payload)
             elif isinstance(message, m.Catalog):

@@ -15,6 +15,7 @@ import msgspec
 
 from fedproxy.errors import ProtocolError, VersionMismatchError
 from fedproxy.protocol import messages as m
+from fedproxy.protocol import worker_messages as w
 from fedproxy.protocol.versions import UNDERSTOOD, VERSION, mismatch
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | mmap
@@ -47,11 +48,11 @@ _CODES: dict[int, type] = {
     26: m.Where,
     27: m.Place,
     28: m.Export,
-    30: m.Run,
-    31: m.Ready,
-    32: m.Claim,
-    33: m.Grant,
-    34: m.Returned,
+    30: w.Run,
+    31: w.Ready,
+    32: w.Claim,
+    33: w.Grant,
+    34: w.Returned,
 }
 _CODE_OF = {kind: code for code, kind in _CODES.items()}
 _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {code: msgspec.msgpack.Decoder(kind) for code, kind in _CODES.items()}

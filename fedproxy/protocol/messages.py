@@ -1,4 +1,4 @@
-"""Every message between client, service and endpoint. Frozen; encoded by `codec`; never pickled.
+"""Every message between client, service and endpoint; those to workers are in `worker_messages`. Frozen; encoded by `codec`; never pickled.
 
 Payload bytes travel behind a message, in the order of the ``size`` fields inside it: each hop reads the message and passes the bytes through.
 """
@@ -155,11 +155,10 @@ class Finished:
 
 @frozen
 class TaskOutput:
-    """Service → client: what a task wrote in its last attempt that ran, or writes."""
+    """Service → client: what a task (now in this state) wrote in its last attempt that ran, or writes."""
 
     attempt: int
     state: int
-    """Of the task."""
     output: Output
 
 
@@ -274,10 +273,9 @@ class Results:
 
 @frozen
 class ResultAcks:
-    """Service → endpoint, after the commit: these results may be dropped. An acknowledgement that comes late says nothing of a later attempt."""
+    """Service → endpoint, after the commit: these results (task id, attempt) may be dropped. Coming late, it says nothing of a later attempt."""
 
     attempts: tuple[tuple[bytes, int], ...]
-    """(task id, attempt)."""
 
 
 @frozen
@@ -361,8 +359,7 @@ class Place:
 
     id: bytes
     at: str
-    """``running``, ``waiting`` (for a worker), ``blocked`` (its resources are in use), ``asleep`` (its function is on the way), ``handed`` (to an
-    engine that says no more), ``ended``, ``unknown``."""
+    """``running``, ``waiting`` (for a worker), ``blocked`` (resources), ``asleep`` (for its function), ``handed`` (to engines), ``ended``, ``unknown``."""
     position: int = 0
     """How many wait before it."""
     seconds: float = 0.0
@@ -401,51 +398,3 @@ class Export:
     objects: tuple[Exported, ...]
     place: str = ""
     """Where to: the bucket's URL."""
-
-
-@frozen
-class Run:
-    """Agent → worker: tasks to run in this order. Arguments follow."""
-
-    items: tuple[Task, ...]
-
-
-@frozen
-class Ready:
-    """Worker → agent: started and imported."""
-
-    pid: int
-    python: str
-    wrote: tuple[int, int] = (0, 0)
-    """Bytes on its standard output and error before the first task."""
-
-
-# ---------------------------------------------------------------- agent ↔ workers that came with a bundle
-
-
-@frozen
-class Claim:
-    """Worker → agent: may I start these? Nothing of a bundle starts before the answer."""
-
-    bundle: int
-    attempts: tuple[tuple[bytes, int], ...]
-    """(task id, attempt)."""
-    specs: tuple[bytes, ...] = ()
-    """Those of its specs that are not known here."""
-
-
-@frozen
-class Grant:
-    """Agent → worker: of that bundle, start these and no others. Functions follow."""
-
-    bundle: int
-    ids: tuple[bytes, ...]
-    specs: dict[bytes, bytes]
-    functions: tuple[Blob, ...]
-
-
-@frozen
-class Returned:
-    """Worker → agent: granted, and certainly not started: another worker may have them."""
-
-    ids: tuple[bytes, ...]

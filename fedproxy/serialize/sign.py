@@ -10,7 +10,7 @@ import hashlib
 import hmac
 
 from fedproxy.errors import FrameError
-from fedproxy.serialize.frame import Frame
+from fedproxy.serialize.frame import COMPACT_HEAD, Buffer, Frame, frame_digest, is_compact
 
 SIGNED_MAGIC = b"\xf6FPS"
 ENVELOPE_BYTES = 64
@@ -48,3 +48,11 @@ def unsign(view: memoryview, key: bytes | None) -> memoryview:
     if not hmac.compare_digest(expected, view[8:40]):
         raise FrameError("the object's signature does not match: it was altered")
     return view[ENVELOPE_BYTES:]
+
+
+def stored_digest(frame: Buffer) -> bytes | None:
+    """``Frame.digest`` of the object whose bytes these are (or at least its first ones), signed or not; None where it is no frame."""
+    if type(frame) is bytes and is_compact(frame):
+        return frame[4:COMPACT_HEAD]
+    head = memoryview(frame)[: 2 * ENVELOPE_BYTES]
+    return frame_digest(head[ENVELOPE_BYTES:] if head[:4] == SIGNED_MAGIC else head)

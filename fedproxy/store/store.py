@@ -18,11 +18,10 @@ from fedproxy.errors import DataLostError, FedproxyError, FrameError, StoreClose
 from fedproxy.proxy import Proxy
 from fedproxy.proxy.flight import SingleFlight
 from fedproxy.proxy.proxy import fill, full_name, type_name
-from fedproxy.serialize import Frame, FrameOptions, deserialize, frame_digest, serialize
+from fedproxy.serialize import Frame, FrameOptions, deserialize, serialize
 from fedproxy.serialize.compact import deserialize_many, serialize_many
 from fedproxy.serialize.compress import Link, worth_compressing
-from fedproxy.serialize.frame import COMPACT_HEAD, is_compact
-from fedproxy.serialize.sign import ENVELOPE_BYTES, SIGNED_MAGIC
+from fedproxy.serialize.sign import stored_digest
 from fedproxy.store.cache import FrameCache
 from fedproxy.store.connectors.base import Buffer, Connector, Parts, SupportsBatch, SupportsPacking, SupportsPlacing
 from fedproxy.store.credentials import site_key
@@ -333,9 +332,7 @@ class Store:
         if isinstance(connector, SupportsPacking) and set(map(type, frames)) == {bytes}:
             return connector.put_small(cast("list[bytes]", frames), ttl_s=ttl_s)
         items: list[Parts] = [frame.parts if isinstance(frame, Frame) else [frame] for frame in frames]
-        if isinstance(connector, SupportsBatch):
-            return connector.put_batch(items, ttl_s=ttl_s)
-        return [connector.put(parts, ttl_s=ttl_s) for parts in items]
+        return connector.put_batch(items, ttl_s=ttl_s) if isinstance(connector, SupportsBatch) else [connector.put(parts, ttl_s=ttl_s) for parts in items]
 
     def _read_batch(self, keys: Sequence[str]) -> Sequence[Buffer | None]:
         self._check_open()
@@ -396,14 +393,6 @@ def _digest(ref: Ref | str) -> bytes:
 def _flat(frame: Buffer) -> memoryview:
     view = memoryview(frame)
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
-
-
-def stored_digest(frame: Buffer) -> bytes | None:
-    """`Ref.digest` of the object whose bytes these are (or at least its first ones); None where it is no frame."""
-    if type(frame) is bytes and is_compact(frame):
-        return frame[4:COMPACT_HEAD]
-    head = memoryview(frame)[: 2 * ENVELOPE_BYTES]
-    return frame_digest(head[ENVELOPE_BYTES:] if head[:4] == SIGNED_MAGIC else head)
 
 
 def _default_compress(connector: Connector) -> str:

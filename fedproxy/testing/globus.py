@@ -19,7 +19,7 @@ from collections import Counter
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
@@ -67,7 +67,7 @@ class GlobusStandIn:
     _server: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> GlobusStandIn:
-        self._server = ThreadingHTTPServer((self.host, 0), _handler(self))
+        self._server = ThreadingHTTPServer((self.host, 0), type("_OwnHandler", (_Handler,), {"service": self}))
         self._server.daemon_threads = True
         thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="globus-stand-in")
         thread.start()
@@ -265,69 +265,69 @@ def _described(path: Path) -> replies.Json:
     return replies.file(path.name, kind, status.st_size, status.st_mtime)
 
 
-def _handler(service: GlobusStandIn) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+class _Handler(BaseHTTPRequestHandler):
+    """Of one stand-in: a class of its own is made for each."""
 
-        def do_GET(self) -> None:
-            self._answer("GET")
+    service: ClassVar[GlobusStandIn]
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
-        def do_POST(self) -> None:
-            self._answer("POST")
+    def do_GET(self) -> None:
+        self._answer("GET")
 
-        def _answer(self, method: str) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, told = self._dispatch(method, body)
-            data = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def do_POST(self) -> None:
+        self._answer("POST")
 
-        def _dispatch(self, method: str, body: bytes) -> Answer:
-            split = urlsplit(self.path)
-            words = split.path.strip("/").split("/")
-            service.calls[f"{method} /{'/'.join('*' if len(word) == 36 else word for word in words)}"] += 1
-            if words[:2] == ["v2", "oauth2"]:
-                form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
-                return service.introspect(form) if words[-1] == "introspect" else service.token(form, self._basic())
-            if split.path in ("/jwk.json", "/.well-known/openid-configuration"):
-                return service.about_login(split.path)
-            if words[:1] != ["v0.10"]:
-                return 404, replies.error("NotFound", split.path)
-            bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            query = {name: values[0] for name, values in parse_qs(split.query).items()}
-            return service.refused(bearer) or self._transfer(method, words[1:], query, body, bearer)
+    def _answer(self, method: str) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        status, told = self._dispatch(method, body)
+        data = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
-        def _transfer(self, method: str, words: list[str], query: dict[str, str], body: bytes, bearer: str) -> Answer:
-            data = json.loads(body) if body else {}
-            match words:
-                case ["submission_id"]:
-                    return 200, replies.submission_id()
-                case [("transfer" | "delete") as kind]:
-                    return service.submit(kind, data, bearer)
-                case ["task", task_id, *what]:
-                    return service.about_task(method, task_id, "/".join(what))
-                case ["endpoint", identity]:
-                    return service.refused(bearer, identity) or (
-                        200, replies.collection(identity, service.collections[identity].name, identity in service.consents))
-                case ["operation", "endpoint", identity, what]:
-                    return service.refused(bearer, identity) or service.operation(identity, what, str(data.get("path") or query.get("path", "/")))
-            return 404, replies.error("ClientError.NotFound", "/".join(words))
+    def _dispatch(self, method: str, body: bytes) -> Answer:
+        split = urlsplit(self.path)
+        words = split.path.strip("/").split("/")
+        self.service.calls[f"{method} /{'/'.join('*' if len(word) == 36 else word for word in words)}"] += 1
+        if words[:2] == ["v2", "oauth2"]:
+            form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+            return self.service.introspect(form) if words[-1] == "introspect" else self.service.token(form, self._basic())
+        if split.path in ("/jwk.json", "/.well-known/openid-configuration"):
+            return self.service.about_login(split.path)
+        if words[:1] != ["v0.10"]:
+            return 404, replies.error("NotFound", split.path)
+        bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        query = {name: values[0] for name, values in parse_qs(split.query).items()}
+        return self.service.refused(bearer) or self._transfer(method, words[1:], query, body, bearer)
 
-        def _basic(self) -> tuple[str, str]:
-            told = self.headers.get("Authorization", "")
-            if not told.startswith("Basic "):
-                return "", ""
-            client, _, secret = base64.b64decode(told.removeprefix("Basic ")).decode().partition(":")
-            return client, secret
+    def _transfer(self, method: str, words: list[str], query: dict[str, str], body: bytes, bearer: str) -> Answer:
+        data = json.loads(body) if body else {}
+        match words:
+            case ["submission_id"]:
+                return 200, replies.submission_id()
+            case [("transfer" | "delete") as kind]:
+                return self.service.submit(kind, data, bearer)
+            case ["task", task_id, *what]:
+                return self.service.about_task(method, task_id, "/".join(what))
+            case ["endpoint", identity]:
+                return self.service.refused(bearer, identity) or (
+                    200, replies.collection(identity, self.service.collections[identity].name, identity in self.service.consents))
+            case ["operation", "endpoint", identity, what]:
+                return self.service.refused(bearer, identity) or self.service.operation(identity, what, str(data.get("path") or query.get("path", "/")))
+        return 404, replies.error("ClientError.NotFound", "/".join(words))
 
-        def log_message(self, *_args: object) -> None:
-            pass
+    def _basic(self) -> tuple[str, str]:
+        told = self.headers.get("Authorization", "")
+        if not told.startswith("Basic "):
+            return "", ""
+        client, _, secret = base64.b64decode(told.removeprefix("Basic ")).decode().partition(":")
+        return client, secret
 
-    return Handler
+    def log_message(self, *_args: object) -> None:
+        pass
 
 
 __all__ = ["Faults", "GlobusStandIn", "Task"]

@@ -19,9 +19,9 @@ from pathlib import Path
 from fedproxy.config.home import private_dir
 from fedproxy.config.lifetimes import TASK_DATA_TTL_S
 from fedproxy.errors import StagingFullError
+from fedproxy.serialize.sign import stored_digest
 from fedproxy.store.connectors.base import Buffer
 from fedproxy.store.connectors.file import FileConnector
-from fedproxy.store.store import stored_digest
 from fedproxy.transfer.objects import Wanted
 from fedproxy.transfer.partial import Partial
 

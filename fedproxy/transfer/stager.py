@@ -20,7 +20,7 @@ from attrs import field, frozen
 
 from fedproxy.config.home import host_id
 from fedproxy.errors import DataLostError, DigestMismatchError, FedproxyError, ServiceError, StagingFullError, TransferCancelledError, TransferError
-from fedproxy.store.store import stored_digest
+from fedproxy.serialize.sign import stored_digest
 from fedproxy.transfer.objects import Replica, Wanted
 from fedproxy.transfer.plan import Option, Plan, Question, plan
 from fedproxy.transfer.progress import BatchWatch

@@ -15,6 +15,7 @@ from fedproxy.endpoint.catalog import AgentCatalog
 from fedproxy.endpoint.pipe import WorkerPipe
 from fedproxy.errors import ConfigError, FunctionNotAllowedError
 from fedproxy.protocol import messages as m
+from fedproxy.protocol import worker_messages as w
 from fedproxy.protocol.codec import decode, encode, encode_spec
 from fedproxy.protocol.ids import function_hash, spec_hash
 from fedproxy.protocol.states import TaskState
@@ -61,11 +62,11 @@ def answers(calls: list[tuple[bytes, bytes]], allowed: AllowList) -> list[tuple[
         theirs.close()
         pipe = WorkerPipe(ours)
         frames = pipe.frames()
-        assert isinstance(decode(next(frames))[0], m.Ready)
+        assert isinstance(decode(next(frames))[0], w.Ready)
         for name, body in calls:
             spec = encode_spec(m.Spec(name, "endpoint", "called"))
             pipe.send([encode(m.Catalog({spec_hash(spec): spec}, (m.Blob(name, len(body)),))), body])
-            pipe.send([encode(m.Run((m.Task(bytes(16), spec_hash(spec), 0, len(payload)),))), payload])
+            pipe.send([encode(w.Run((m.Task(bytes(16), spec_hash(spec), 0, len(payload)),))), payload])
             message, rest = decode(next(frames))
             assert isinstance(message, m.Results)
             found.append((message.items[0], bytes(rest)))

@@ -29,6 +29,7 @@ from fedproxy.endpoint.engines.local import LocalEngine
 from fedproxy.endpoint.engines.relay import Plain, RelayAddress
 from fedproxy.errors import EndpointError, ProtocolError
 from fedproxy.protocol import messages as m
+from fedproxy.protocol import worker_messages as w
 from fedproxy.protocol.codec import decode, encode, split
 from fedproxy.protocol.flow import Ahead
 from fedproxy.wire.curve import KeyPair
@@ -171,7 +172,7 @@ class _Place:
             evolve(address.containers, prefetch=()), ahead=_AHEAD)
         self._unacknowledged: dict[tuple[bytes, int], tuple[m.Outcome, bytes]] = {}
         self._fresh: list[tuple[m.Outcome, bytes]] = []
-        self._claim: m.Claim | None = None
+        self._claim: w.Claim | None = None
         self._granted: asyncio.Future[tuple[bytes, ...]] | None = None
         self._open: set[bytes] = set()
         self._over: asyncio.Future[None] | None = None
@@ -220,7 +221,7 @@ class _Place:
 
     async def _ask(self, number: int, jobs: dict[bytes, Job]) -> tuple[bytes, ...]:
         specs, _ = self._catalog.missing({job.task.spec for job in jobs.values()})
-        self._claim = m.Claim(number, tuple((i, job.task.attempt) for i, job in jobs.items()), tuple(specs))
+        self._claim = w.Claim(number, tuple((i, job.task.attempt) for i, job in jobs.items()), tuple(specs))
         self._granted = self._loop.create_future()
         self._channel.send([encode(self._claim)])  # without a connection it is sent when there is one
         return await self._granted
@@ -233,7 +234,7 @@ class _Place:
 
     def _up(self) -> None:
         self._orphan.cancel()
-        self._channel.send([encode(m.Ready(os.getpid(), sys.version.split()[0]))])
+        self._channel.send([encode(w.Ready(os.getpid(), sys.version.split()[0]))])
         if self._claim is not None:
             self._channel.send([encode(self._claim)])
         self._send(list(self._unacknowledged.values()))
@@ -247,7 +248,7 @@ class _Place:
         if len(frames) > 1:
             body = frames[1]
         match message:
-            case m.Grant():
+            case w.Grant():
                 self._take_grant(message, body)
             case m.ResultAcks():
                 for attempt in message.attempts:
@@ -258,7 +259,7 @@ class _Place:
                 for task_id in message.ids:
                     self._engine.cancel(task_id)
 
-    def _take_grant(self, grant: m.Grant, body: memoryview) -> None:
+    def _take_grant(self, grant: w.Grant, body: memoryview) -> None:
         if self._claim is None or self._granted is None or grant.bundle != self._claim.bundle:
             return  # the answer to a claim that was repeated
         for name, encoded in grant.specs.items():
@@ -310,7 +311,7 @@ class _Place:
     def _give_back(self) -> None:
         """What waits behind a task that takes its time would be held up: another worker may have it."""
         jobs = self._engine.withdraw()
-        if jobs and self._channel.send([encode(m.Returned(tuple(job.task.id for job in jobs)))]):
+        if jobs and self._channel.send([encode(w.Returned(tuple(job.task.id for job in jobs)))]):
             for job in jobs:
                 self._close_one(job.task.id)
         elif jobs:

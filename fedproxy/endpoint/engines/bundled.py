@@ -24,6 +24,7 @@ from fedproxy.endpoint.engines.endings import unanswered
 from fedproxy.endpoint.engines.relay import Relay, RelayAddress
 from fedproxy.endpoint.engines.waiting import reprioritize
 from fedproxy.protocol import messages as m
+from fedproxy.protocol import worker_messages as w
 from fedproxy.protocol.codec import Buffer, encode
 from fedproxy.protocol.flow import smoothed
 from fedproxy.protocol.ranked import Ranked
@@ -207,7 +208,7 @@ class BundledEngine:
 
     # ------------------------------------------------------------ what workers say
 
-    def claimed(self, peer: bytes, claim: m.Claim) -> tuple[bytes, ...]:
+    def claimed(self, peer: bytes, claim: w.Claim) -> tuple[bytes, ...]:
         """Grant what is still wanted; from here on it may have started."""
         before = self._flights.claimant(claim.bundle)
         if before not in (None, peer):

@@ -32,6 +32,7 @@ from fedproxy.endpoint.engines.waiting import Waiting, reprioritize
 from fedproxy.endpoint.surroundings import LAUNCHER
 from fedproxy.errors import ContainerError, EndpointError, ResourcesError
 from fedproxy.protocol import messages as m
+from fedproxy.protocol import worker_messages as w
 from fedproxy.protocol.codec import decode, split
 from fedproxy.protocol.flow import Ahead, smoothed
 from fedproxy.protocol.ranked import Ranked
@@ -142,8 +143,7 @@ class LocalEngine:
 
     def details(self) -> Mapping[str, object]:
         """Each worker: process id, whether it has announced itself, how many jobs it holds."""
-        workers = [{"pid": w.pid, "ready": w.ready, "jobs": len(w.jobs), **({"container": w.kind} if w.kind else {})} for w in self._workers]
-        return {"workers": workers, **self._pool.details(self._workers)}
+        return {"workers": [worker.details() for worker in self._workers], **self._pool.details(self._workers)}
 
     async def stop(self) -> None:
         """Kill all workers; every job ends."""
@@ -210,7 +210,7 @@ class LocalEngine:
         if isinstance(message, m.Results):
             for outcome, part in zip(message.items, split(body, (o.size for o in message.items)), strict=True):
                 self._answered(worker, outcome, bytes(part))
-        elif isinstance(message, m.Ready):
+        elif isinstance(message, w.Ready):
             worker.ready = worker.announced = True
             worker.idle_since = worker.up_since = time.monotonic()
             self._pool.ready(worker)

@@ -21,6 +21,7 @@ from fedproxy.endpoint.engines.launch import MARK, Bare, Starter
 from fedproxy.endpoint.engines.written import Written
 from fedproxy.endpoint.pipe import AgentPipe
 from fedproxy.protocol import messages as m
+from fedproxy.protocol import worker_messages as w
 from fedproxy.protocol.codec import Buffer, encode
 from fedproxy.protocol.states import TaskState
 
@@ -72,8 +73,7 @@ class WorkerProcess:
         self._written = Written(logs, number)
         self._on_death = on_death
         self._started = starter.start(number, *self._written.files)
-        self._process, self._channel = self._started.process, self._started.channel
-        self.pid = self._process.pid
+        self._process, self._channel, self.pid = self._started.process, self._started.channel, self._started.process.pid
         self._on_frame = on_frame
         self._loop = asyncio.get_running_loop()
         self._watch = os.pidfd_open(self.pid)
@@ -182,6 +182,10 @@ class WorkerProcess:
         """Whether its death has not been seen yet."""
         return self._watch >= 0
 
+    def details(self) -> dict[str, object]:
+        """For reports: process id, whether it has announced itself, how many jobs it holds, its container."""
+        return {"pid": self.pid, "ready": self.ready, "jobs": len(self.jobs), **({"container": self.kind} if self.kind else {})}
+
     def epitaph(self) -> str:
         """How it ended, and the end of what it wrote."""
         code = self._process.returncode
@@ -197,7 +201,7 @@ class WorkerProcess:
 
 
 def _run_message(jobs: list[Job]) -> list[Buffer]:
-    return [encode(m.Run(tuple(job.task for job in jobs))), *(job.payload for job in jobs)]
+    return [encode(w.Run(tuple(job.task for job in jobs))), *(job.payload for job in jobs)]
 
 
 def _run_quietly(command: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from fedproxy.config.containers import Containers
 from fedproxy.endpoint.engines.base import Catalog
 from fedproxy.errors import ProtocolError
 from fedproxy.protocol import messages as m
+from fedproxy.protocol import worker_messages as w
 from fedproxy.protocol.codec import decode, encode, split
 from fedproxy.wire.curve import KeyPair
 from fedproxy.wire.zmq_channel import Hub
@@ -56,7 +57,7 @@ class RelayAddress:
 class Listener(Protocol):
     """Who decides."""
 
-    def claimed(self, peer: bytes, claim: m.Claim) -> tuple[bytes, ...]:
+    def claimed(self, peer: bytes, claim: w.Claim) -> tuple[bytes, ...]:
         """What may start now."""
 
     def answered(self, outcome: m.Outcome, body: bytes) -> None:
@@ -116,21 +117,21 @@ class Relay:
                 for outcome, part in zip(message.items, split(body, (o.size for o in message.items)), strict=True):
                     self._listener.answered(outcome, bytes(part))
                 self._hub.send(peer, [encode(m.ResultAcks(tuple((o.id, o.attempt) for o in message.items)))])
-            case m.Claim():
+            case w.Claim():
                 self._grant(peer, message)
-            case m.Returned():
+            case w.Returned():
                 self._listener.returned(peer, message.ids)
-            case m.Ready():
+            case w.Ready():
                 self._peers.add(peer)
                 self._listener.joined(peer, message.python)
             case m.Goodbye():
                 self._peers.discard(peer)
                 self._listener.left(peer, message.reason)
 
-    def _grant(self, peer: bytes, claim: m.Claim) -> None:
+    def _grant(self, peer: bytes, claim: w.Claim) -> None:
         ids = self._listener.claimed(peer, claim)
         specs = {name: self._catalog.encoded_spec(name) for name in claim.specs}
         functions = {self._catalog.spec(name).function for name in claim.specs}
         bodies = [(name, self._catalog.function(name)) for name in functions]
         blobs = tuple(m.Blob(name, len(body)) for name, body in bodies)
-        self._hub.send(peer, [encode(m.Grant(claim.bundle, ids, specs, blobs)), *(body for _, body in bodies)])
+        self._hub.send(peer, [encode(w.Grant(claim.bundle, ids, specs, blobs)), *(body for _, body in bodies)])

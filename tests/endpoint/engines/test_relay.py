@@ -9,6 +9,7 @@ from fedproxy.config.containers import Containers
 from fedproxy.endpoint.catalog import AgentCatalog
 from fedproxy.endpoint.engines.relay import Relay, RelayAddress
 from fedproxy.protocol import messages as m
+from fedproxy.protocol import worker_messages as w
 from fedproxy.protocol.codec import decode, encode
 from fedproxy.wire.curve import KeyPair
 from fedproxy.wire.zmq_channel import Channel, Peer
@@ -22,7 +23,7 @@ class Book:
     def __init__(self) -> None:
         self.said: list[object] = []
 
-    def claimed(self, peer: bytes, claim: m.Claim) -> tuple[bytes, ...]:
+    def claimed(self, peer: bytes, claim: w.Claim) -> tuple[bytes, ...]:
         self.said.append(claim)
         return tuple(task_id for task_id, _ in claim.attempts)
 
@@ -53,16 +54,16 @@ def test_only_who_has_the_key_is_let_in() -> None:
         heard: asyncio.Queue[object] = asyncio.Queue()
         stranger = channel(address, KeyPair(*zmq.curve_keypair()), heard)
         assert await asyncio.wait_for(heard.get(), PATIENCE_S) == "refused"
-        stranger.send([encode(m.Claim(1, ((b"t", 0),)))])
+        stranger.send([encode(w.Claim(1, ((b"t", 0),)))])
         stranger.close()
         worker = channel(address, KeyPair(address.public, address.secret), heard)
         while await asyncio.wait_for(heard.get(), PATIENCE_S) != "up":
             pass
-        worker.send([encode(m.Claim(1, ((b"t", 0),)))])
-        assert await asyncio.wait_for(heard.get(), PATIENCE_S) == m.Grant(1, (b"t",), {}, ())
+        worker.send([encode(w.Claim(1, ((b"t", 0),)))])
+        assert await asyncio.wait_for(heard.get(), PATIENCE_S) == w.Grant(1, (b"t",), {}, ())
         worker.send([encode(m.Results((m.Outcome(b"t", 0, 10, 2),))), b"ok"])
         assert await asyncio.wait_for(heard.get(), PATIENCE_S) == m.ResultAcks(((b"t", 0),))
-        assert book.said == [m.Claim(1, ((b"t", 0),)), (b"t", b"ok")]
+        assert book.said == [w.Claim(1, ((b"t", 0),)), (b"t", b"ok")]
         worker.close()
         relay.close()
 
