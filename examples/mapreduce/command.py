@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--at", action="append", default=[], metavar="ENDPOINT=URL", help="data that lives at an endpoint; may be repeated")
     made.add_argument("--federated", action="store_true", help="two private sites, half of the data at each; count bytes between them")
     made.add_argument("--output", help="folder for the answer (default: a temporary one)")
+    made.add_argument("--overwrite", action="store_true", help="replace the answer of an earlier job in that folder")
     made.add_argument("--memory", type=text.size_bytes, default=Options().memory_bytes, help="what a task may take (default: %(default)s bytes)")
     made.add_argument("--layout", choices=("block", "objects"), default="block", help="objects: one for each map and reduce, for comparison")
     made.add_argument("--speculate", action="store_true", help="start stragglers twice")
@@ -123,7 +124,7 @@ def _at_two_sites(asked: argparse.Namespace, scratch: Path) -> dict[str, list[st
 def _job(asked: argparse.Namespace, where: Where, inputs: dict[str, list[str]], scratch: Path) -> Result:
     options = Options(
         maps=asked.maps, reduces=asked.reduces, memory_bytes=asked.memory, layout=asked.layout, speculate=Patience() if asked.speculate else None,
-        overwrite=False)
+        overwrite=asked.overwrite)
     output = asked.output or str(scratch / "output")
     data = inputs.get("", inputs)
     return mapreduce.run(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 import re
 import sysconfig
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from pathlib import Path
-
-from fedproxy.errors import ConfigError
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 _SOURCE_BYTES = 8_000_000
@@ -19,11 +18,11 @@ def size_bytes(text: str) -> int:
     """``300MB`` as bytes.
 
     Raises:
-        ConfigError: that is not a size.
+        ArgumentTypeError: that is not a size.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?I?)B?", text.upper())
     if found is None:
-        raise ConfigError(f"not a size: {text!r}", hint="for example 300MB or 2GiB")
+        raise ArgumentTypeError(f"not a size: {text!r}; for example 300MB or 2GiB")
     return int(float(found[1]) * _UNITS[found[2]])
 
 

@@ -12,6 +12,7 @@ from fedproxy.endpoint.strategy import Limits, Unit
 
 _AGAIN_S = 1.0
 _AGAIN_MOST_S = 300.0
+_KEPT_BAD = 3
 _SLOW_S = 120.0
 """A block that runs for so long without a manager is worth a word."""
 
@@ -64,6 +65,10 @@ class Blocks:
     ask_every_s: float = 60.0
     """Seconds between two questions to the batch system."""
     problem: str = ""
+    """What is wrong now; gone when a block connects."""
+    bad: int = 0
+    """Blocks that never connected, of all that there have been."""
+    _latest_bad: list[str] = field(factory=list)
     _held: dict[str, Block] = field(factory=dict)
     _over: set[str] = field(factory=set)
     _failures: int = 0
@@ -150,6 +155,8 @@ class Blocks:
         self._failures += 1
         self._not_before = now + min(_AGAIN_MOST_S, _AGAIN_S * 2 ** (self._failures - 1))
         self.problem = f"block {job.block}{f' (job {job.job})' if job.job else ''} ended {job.state} before any worker connected: {job.message}"
+        self.bad += 1
+        self._latest_bad = [*self._latest_bad[1 - _KEPT_BAD:], self.problem]
 
     def may_grow(self, now: float) -> bool:
         """Whether another block may be asked for now."""
@@ -183,7 +190,8 @@ class Blocks:
         shown = [{"block": b.name, "job": b.job, "state": b.state, "managers": b.managers, "workers": b.workers, "busy": b.tasks} for b in self._held.values()]
         left = self.walltime_left_s(now)
         more = {} if left is None else {"walltime_left_s": left}
-        return {"blocks": shown, "managers": sum(block.managers for block in self._held.values()), **more}
+        bad = {"bad_blocks": self.bad, "latest_bad_blocks": self._latest_bad} if self.bad else {}
+        return {"blocks": shown, "managers": sum(block.managers for block in self._held.values()), **bad, **more}
 
 
 def _seconds(walltime: object) -> float | None:

@@ -144,7 +144,10 @@ class ParslCarrier:
             try:
                 if self._htex is None:
                     await self._open()
+                bad = self._blocks.bad
                 await self._look()
+                if self._blocks.bad > bad:
+                    log.warning("%s", self._blocks.problem)
                 self._trouble = ""
             except Exception as exc:  # noqa: BLE001 - Parsl, its providers and batch systems raise anything; it is reported and tried again
                 delay_s = await self._fail(exc)

@@ -45,7 +45,7 @@ _ROUNDS = 6
 
 
 def run(
-    job: Job, inputs: Inputs, *, endpoints: Sequence[str] = ("local",), output: str | None = None, store: str | Sequence[str] | None = None,
+    job: Job, inputs: Inputs, *, endpoints: str | Sequence[str] = ("local",), output: str | None = None, store: str | Sequence[str] | None = None,
     options: Options = Options(), client: Client | None = None,  # noqa: B008 - frozen
 ) -> Result:
     """Run ``job`` and wait for its end. All that was written on the way is gone afterwards, also after a failure or Ctrl-C.
@@ -68,7 +68,8 @@ def run(
         raise ConfigError("a job needs an input")
     wanted = inputs if isinstance(inputs, Mapping) else [inputs] if isinstance(inputs, str) else list(inputs)
     client = client or get_client()
-    names = _with_home(endpoints, wanted) if isinstance(wanted, Mapping) else endpoints
+    named = [endpoints] if isinstance(endpoints, str) else list(endpoints)
+    names = _with_home(named, wanted) if isinstance(wanted, Mapping) else named
     places = find_places(client, names, store)
     with ExitStack() as stack:
         for place in places:
@@ -79,9 +80,9 @@ def run(
         return driver.run(wanted)
 
 
-def _with_home(endpoints: Sequence[str], listed: Mapping[str, Sequence[str]]) -> list[str]:
+def _with_home(endpoints: list[str], listed: Mapping[str, Sequence[str]]) -> list[str]:
     """The endpoints that have data, after the one that reduces; the default ``local`` only if it has data."""
-    return [*(name for name in endpoints if tuple(endpoints) != ("local",) or name in listed), *listed]
+    return [*(name for name in endpoints if endpoints != ["local"] or name in listed), *listed]
 
 
 @define

@@ -72,7 +72,7 @@ def prepare(output: str, *, overwrite: bool) -> str:
     fs.makedirs(folder, exist_ok=True)
     old = [path for path in fs.find(folder) if path.rpartition("/")[2].startswith("part-")]
     if old and not overwrite:
-        raise ConfigError(f"the output folder {output} holds {len(old)} parts of another job", hint="name another folder, or say overwrite=True")
+        raise ConfigError(f"the output folder {output} holds {len(old)} parts of another job", hint="name another folder, or say Options(overwrite=True)")
     for path in old:
         fs.rm_file(path)
     return str(fs.unstrip_protocol(folder))

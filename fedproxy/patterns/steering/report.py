@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,9 @@ class CampaignReport:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {method}" for method, count in self.tasks.items())
-        return (
-            f"{counts} in {self.makespan_s:.1f} s on {self.workers} workers, {100 * self.utilization:.0f} % of the time busy; "
-            f"reaction {1e3 * self.reaction_s[0]:.1f} ms (p95 {1e3 * self.reaction_s[1]:.1f}); idle between tasks {1e3 * self.idle_gap_s[0]:.1f} ms "
-            f"(p95 {1e3 * self.idle_gap_s[1]:.1f})")
+        gaps = [f"; {name} {1e3 * half:.1f} ms (p95 {1e3 * most:.1f})" for name, (half, most) in (
+            ("reaction", self.reaction_s), ("idle between tasks", self.idle_gap_s)) if not isnan(half)]
+        return f"{counts} in {self.makespan_s:.1f} s on {self.workers} workers, {100 * self.utilization:.0f} % of the time busy{''.join(gaps)}"
 
     def picture(self, path: str | Path) -> None:
         """Write a PNG: who did what when, and the reaction times.

@@ -145,7 +145,7 @@ class BaseThinker(threading.Thread):
             pass  # it is over
         except BaseException as exc:
             self.failures.append(exc)
-            self.logger.exception("failed")
+            self.logger.exception("agent %s failed", name)
             self.done.set()
         finally:
             self._leave(made)
