@@ -241,6 +241,7 @@ def test_without_a_redis_the_error_says_what_to_do(cli, client, laptop):
 
 
 def test_a_client_of_a_cluster_that_was_stopped_says_so(cli, client, laptop):
+    cli("endpoint", "configure", "laptop", "--workers", "1")
     assert cli("endpoint", "start", "laptop", "--redis", "3", "--detach").returncode == 0
     assert cli("endpoint", "stop", "laptop").returncode == 0
     with pytest.raises(StoreUnavailableError, match=r"no server of the Redis cluster answers.*is its endpoint running\?"):
