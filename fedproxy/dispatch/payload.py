@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, Protocol
 
 from attrs import define, field, frozen
@@ -13,9 +14,12 @@ from fedproxy.errors import PayloadTooLargeError
 from fedproxy.protocol.carried import carry, collecting
 from fedproxy.protocol.codec import Buffer
 from fedproxy.proxy import Proxy
-from fedproxy.serialize import Frame, serialize
+from fedproxy.serialize import PLAIN, Frame, serialize, serialize_plain
 from fedproxy.store import Ref, Staged
 from fedproxy.store.upstream import ResultOf
+
+_NEVER_LARGE = frozenset({Proxy, Staged, ResultOf, int, float, complex, bool, list, tuple, dict, type(None), FunctionType, BuiltinFunctionType})
+"""Types whose values do not count as large by themselves."""
 
 
 class Puts(Protocol):
@@ -52,7 +56,7 @@ class Packed:
     @property
     def nbytes(self) -> int:
         """Bytes that travel through the service."""
-        return sum(len(memoryview(part).cast("B")) for part in self.parts)
+        return sum(len(part) if type(part) is bytes else memoryview(part).nbytes for part in self.parts)
 
     @property
     def stored_bytes(self) -> int:
@@ -68,12 +72,17 @@ def pack(args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy) -> Packe
         SerializationError: an argument cannot be pickled.
         PayloadTooLargeError: the arguments are over the limit, and no store is shared with the endpoint.
     """
+    if not kwargs and PLAIN.issuperset(map(type, args)):
+        plain = serialize_plain((args, kwargs))
+        if plain.nbytes <= policy.threshold_bytes <= policy.limit_bytes:
+            return Packed(plain.parts)
     packed: list[Ref] = []
     needs: list[TaskFuture[Any]] = []
-    if any(issubclass(type(value), TaskFuture) for value in _leaves(args, kwargs)):
+    kinds = _kinds(args, kwargs)
+    if any(issubclass(kind, TaskFuture) for kind in kinds):
         args, kwargs = _replace_futures(args, kwargs, needs)
     with collecting() as carried:  # also of what is put in the store: proxies inside it are needed too
-        frame = _frame(args, kwargs, policy, packed)
+        frame = _frame(args, kwargs, policy, packed, kinds)
     if frame.nbytes > policy.limit_bytes:
         raise PayloadTooLargeError(
             f"arguments of {frame.nbytes:,} bytes are over the limit of {policy.limit_bytes:,}"
@@ -82,14 +91,27 @@ def pack(args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy) -> Packe
     return Packed(carry(carried, frame.parts), packed, needs)
 
 
-def _frame(args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy, packed: list[Ref]) -> Frame:
-    if policy.store is not None and any(_is_large(value, policy.threshold_bytes) for value in _leaves(args, kwargs)):
+def _frame(args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy, packed: list[Ref], kinds: set[type]) -> Frame:
+    if policy.store is not None and not kinds <= _NEVER_LARGE and any(_is_large(value, policy.threshold_bytes) for value in _leaves(args, kwargs)):
         args, kwargs = _stage(args, kwargs, lambda value: _is_large(value, policy.threshold_bytes), policy.store, packed)
     frame = serialize((args, kwargs))
     if frame.nbytes > policy.threshold_bytes and policy.store is not None:
         args, kwargs = _stage(args, kwargs, None, policy.store, packed, policy.threshold_bytes)
         frame = serialize((args, kwargs))
     return frame
+
+
+def _kinds(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> set[type]:
+    """The types of all leaves, at little cost."""
+    found: set[type] = set()
+    for value in (*args, *kwargs.values()):
+        kind = type(value)
+        found.add(kind)
+        if kind is list or kind is tuple:
+            found.update(map(type, value))
+        elif kind is dict:
+            found.update(map(type, value.values()))
+    return found
 
 
 def _leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -129,7 +151,7 @@ def _is_large(value: object, threshold_bytes: int) -> bool:
     kind = type(value)
     if kind in (bytes, bytearray, str):
         return len(value) > threshold_bytes  # type: ignore[arg-type]
-    if kind in (Proxy, Staged, ResultOf) or kind in (int, float, bool, list, tuple, dict, type(None)):
+    if kind in _NEVER_LARGE:
         return False
     size = getattr(value, "nbytes", None)
     return isinstance(size, int) and size > threshold_bytes

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from fedproxy import errors
 from fedproxy.config.endpoint import EndpointConfig
@@ -379,7 +379,7 @@ class Agent:
         if outcome.started or outcome.state != TaskState.CANCELLED:
             return outcome, body
         body = b"it had not started within its deadline"
-        return evolve(outcome, state=int(TaskState.EXPIRED), size=len(body)), body
+        return replace(outcome, state=int(TaskState.EXPIRED), size=len(body)), body
 
     def _finish(self) -> None:
         """Send first, write then: should this process die in between, the service has the result."""

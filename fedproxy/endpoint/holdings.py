@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from fedproxy.endpoint.journal import Held, Journal
 from fedproxy.protocol import messages as m
@@ -127,7 +127,7 @@ class Holdings:
         for task_id, priority in priorities.items():
             entry = self._held.get(TaskId(task_id))
             if entry is not None:
-                entry.task = evolve(entry.task, priority=priority)
+                entry.task = replace(entry.task, priority=priority)
 
     def waiting(self) -> list[Held]:
         """All that no worker has had."""

@@ -20,7 +20,8 @@ from enum import IntEnum
 from itertools import chain
 from pathlib import Path
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
+from msgspec.structs import replace
 
 from fedproxy.config.home import PRIVATE_FILE
 from fedproxy.config.reserve import Reserve
@@ -127,7 +128,7 @@ def _record(kind: Kind, parts: Sequence[Buffer]) -> bytes:
 
 def _records_of(entry: Held) -> Iterator[bytes]:
     payload = entry.payload or b""
-    task = evolve(entry.task, size=len(payload))
+    task = replace(entry.task, size=len(payload))
     yield _record(Kind.RECEIVED, [encode(m.Tasks({}, (), (task,))), payload])
     if entry.handed:
         yield _record(Kind.HANDED, [task.id])

@@ -32,11 +32,12 @@ from fedproxy.protocol.ids import function_hash, task_id_text
 from fedproxy.protocol.resources import NOTHING
 from fedproxy.protocol.retry import worth_another_run
 from fedproxy.protocol.states import TaskState
-from fedproxy.serialize import Frame, deserialize, serialize, serialize_exception
+from fedproxy.serialize import PLAIN, Frame, deserialize, serialize, serialize_exception
 
 _COPIED_BYTES = 1024
 """Larger payloads get memory of their own: arrays in them are aligned and writable, and do not hold on to the pipe's buffer."""
 _REASON_CHARACTERS = 300
+_TASK = TASK_VARIABLE.encode()
 
 
 class Worker:
@@ -98,8 +99,8 @@ class Worker:
                 self._refs = True
                 return int(TaskState.SUCCEEDED), [known], ""
             function = self._functions.get(spec.function) or self._load(spec)
-            args, kwargs = _arguments(task, memoryview(bytearray(payload)) if len(payload) > _COPIED_BYTES else payload)
-            os.environ[TASK_VARIABLE] = os.environ["FEDPROXY_TASK_UUID"] = task_id_text(task.id)
+            args, kwargs = _arguments(task, memoryview(bytearray(payload)) if len(payload) > _COPIED_BYTES else bytes(payload))
+            os.environb[_TASK] = os.environb[b"FEDPROXY_TASK_UUID"] = task_id_text(task.id).encode()
             self._called = time.time()
             try:
                 value = function(*args, **kwargs) if spec.resources == NOTHING and not spec.user_config else _within(spec, task, function, args, kwargs)
@@ -122,6 +123,10 @@ class Worker:
         return function
 
     def _result(self, value: object, spec: m.Spec) -> list[Buffer]:
+        if type(value) in PLAIN:  # nothing in it leads to a store
+            plain = serialize(value)
+            if plain.nbytes <= spec.threshold_bytes:
+                return plain.parts
         with collecting() as refs:
             frame = self._stored(value, serialize(value), spec)
         return carry(refs, frame.parts)
@@ -163,13 +168,14 @@ def _reason(exc: BaseException) -> str:
     return " ".join(text.split())[:_REASON_CHARACTERS]
 
 
-def _arguments(task: m.Task, payload: memoryview) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _arguments(task: m.Task, payload: Buffer) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The task's own arguments; results of other tasks are in their places."""
     if not task.upstream:
         args, kwargs = deserialize(frame_of(payload))
         return args, kwargs
     from fedproxy.store.upstream import results_at_hand
 
+    payload = memoryview(payload)
     own = len(payload) - sum(size for _, size in task.upstream)
     frames = dict(zip((i for i, _ in task.upstream), split(payload[own:], (size for _, size in task.upstream)), strict=True))
     with results_at_hand(frames):

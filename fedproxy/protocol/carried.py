@@ -6,8 +6,7 @@ Layout: magic (4), length of the list (4), the refs (msgpack), padding to 64 byt
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from contextvars import ContextVar
 
 import msgspec
@@ -23,15 +22,18 @@ _encoder = msgspec.msgpack.Encoder()
 _seen: ContextVar[list[bytes] | None] = ContextVar("carried", default=None)
 
 
-@contextmanager
-def collecting() -> Iterator[list[bytes]]:
+class collecting:
     """Within the block, the refs of proxies that are pickled (by this thread) end up in the list."""
-    found: list[bytes] = []
-    token = _seen.set(found)
-    try:
-        yield found
-    finally:
-        _seen.reset(token)
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> list[bytes]:
+        found: list[bytes] = []
+        self._token = _seen.set(found)
+        return found
+
+    def __exit__(self, *_exc: object) -> None:
+        _seen.reset(self._token)
 
 
 def collects() -> list[bytes] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import time
 import uuid
 from typing import NewType
@@ -20,14 +21,16 @@ FunctionHash = NewType("FunctionHash", bytes)
 EndpointId = NewType("EndpointId", str)
 GroupId = NewType("GroupId", str)
 
+_LOW = (1 << 62) - 1
+_random = random.Random()  # noqa: S311 - an id is no secret; seeded by the system, and not by `random.seed`
+os.register_at_fork(after_in_child=_random.seed)
+
 
 def new_task_id() -> TaskId:
     """A fresh task id (RFC 9562, UUID version 7)."""
-    stamp = int(time.time() * 1000).to_bytes(6, "big")
-    noise = bytearray(os.urandom(10))
-    noise[0] = noise[0] & 0x0F | 0x70
-    noise[2] = noise[2] & 0x3F | 0x80
-    return TaskId(stamp + bytes(noise))
+    noise = _random.getrandbits(74)
+    value = int(time.time() * 1000) << 80 | 7 << 76 | noise >> 62 << 64 | 2 << 62 | noise & _LOW
+    return TaskId(value.to_bytes(16, "big"))
 
 
 def task_id_text(task_id: bytes) -> str:

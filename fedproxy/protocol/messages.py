@@ -5,16 +5,20 @@ Payload bytes travel behind a message, in the order of the ``size`` fields insid
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from msgspec import Struct, field
 
 from fedproxy.protocol.report import Report
 from fedproxy.protocol.resources import NOTHING, Resources
 
+
+class Message(Struct, frozen=True, omit_defaults=True, gc=False):
+    """Plain data: no reference leads back to it. What has its default value does not travel."""
+
+
 # ---------------------------------------------------------------- what is to be done
 
 
-@frozen
-class Spec:
+class Spec(Message, frozen=True):
     """All that calls of one kind share. Encoded once by the client, named by its hash."""
 
     function: bytes
@@ -45,8 +49,7 @@ class Spec:
     """The user's settings of the endpoint for such calls, as JSON with sorted keys; empty: none."""
 
 
-@frozen
-class Item:
+class Item(Message, frozen=True):
     """One invocation, as the client submits it. Its arguments follow the message."""
 
     id: bytes
@@ -68,16 +71,14 @@ class Item:
     """False: run it although the value for ``memo`` is known; the new value is the one that is recalled from then on."""
 
 
-@frozen
-class Blob:
+class Blob(Message, frozen=True):
     """A function body that follows the message."""
 
     hash: bytes
     size: int
 
 
-@frozen
-class Submit:
+class Submit(Message, frozen=True):
     """Client → service. Bodies: functions, then the arguments of each item."""
 
     group: str
@@ -86,8 +87,7 @@ class Submit:
     items: tuple[Item, ...]
 
 
-@frozen
-class Rejected:
+class Rejected(Message, frozen=True):
     """One item of a batch that was not accepted, and why."""
 
     id: bytes
@@ -95,20 +95,18 @@ class Rejected:
     message: str
 
 
-@frozen
-class SubmitAck:
+class SubmitAck(Message, frozen=True):
     """Service → client, after the commit: all items but the rejected are durable. With nothing to say it is sent as an empty body."""
 
     rejected: tuple[Rejected, ...] = ()
-    same_as: dict[bytes, bytes] = field(factory=dict)
+    same_as: dict[bytes, bytes] = field(default_factory=dict)
     """Submitted id → id of the task that already has this idempotency key."""
     offline: tuple[str, ...] = ()
     unknown: tuple[bytes, ...] = ()
     """Specs or functions that the service does not have: send them along and try again. Nothing was accepted."""
 
 
-@frozen
-class Text:
+class Text(Message, frozen=True):
     """What was written to one stream: its beginning, its end, and how many bytes it had in all."""
 
     head: bytes = b""
@@ -116,8 +114,7 @@ class Text:
     size: int = 0
 
 
-@frozen
-class Output:
+class Output(Message, frozen=True):
     """What a task wrote."""
 
     out: Text = Text()
@@ -128,8 +125,7 @@ Ran = tuple[str, float, float]
 """Who ran an attempt (for people); when the function was called, its arguments all there; when it returned or raised. Zeros: it did not come to that."""
 
 
-@frozen
-class Done:
+class Done(Message, frozen=True):
     """One finished task, as the client sees it. Its body follows the message."""
 
     id: bytes
@@ -145,16 +141,14 @@ class Done:
     ran: Ran = ("", 0.0, 0.0)
 
 
-@frozen
-class Finished:
+class Finished(Message, frozen=True):
     """Service → client, pushed. A client that reconnects asks for all that ended after ``cursor``."""
 
     cursor: int
     items: tuple[Done, ...]
 
 
-@frozen
-class TaskOutput:
+class TaskOutput(Message, frozen=True):
     """Service → client: what a task (now in this state) wrote in its last attempt that ran, or writes."""
 
     attempt: int
@@ -165,8 +159,7 @@ class TaskOutput:
 # ---------------------------------------------------------------- service ↔ endpoint
 
 
-@frozen
-class Hello:
+class Hello(Message, frozen=True):
     """Endpoint → service: who I am and what I hold."""
 
     endpoint: str
@@ -184,8 +177,7 @@ class Hello:
     release: str = ""
 
 
-@frozen
-class Welcome:
+class Welcome(Message, frozen=True):
     """Service → endpoint: the session is open."""
 
     epoch: int
@@ -195,16 +187,14 @@ class Welcome:
     """That it is the service that the agent has pinned, see `proof`."""
 
 
-@frozen
-class Refused:
+class Refused(Message, frozen=True):
     """Service → endpoint: no session, and why."""
 
     error: str
     message: str
 
 
-@frozen
-class Task:
+class Task(Message, frozen=True):
     """One attempt of a task, as the endpoint gets it. Its arguments follow the message."""
 
     id: bytes
@@ -220,8 +210,7 @@ class Task:
     """Agent → worker: those that are the task's alone."""
 
 
-@frozen
-class Tasks:
+class Tasks(Message, frozen=True):
     """Service → endpoint. Bodies: functions, then arguments."""
 
     specs: dict[bytes, bytes]
@@ -231,15 +220,13 @@ class Tasks:
     """As `ResultAcks`, which need no message of their own when tasks go out anyway."""
 
 
-@frozen
-class Received:
+class Received(Message, frozen=True):
     """Endpoint → service: these are in the journal, on disk."""
 
     ids: tuple[bytes, ...]
 
 
-@frozen
-class Outcome:
+class Outcome(Message, frozen=True):
     """How one attempt ended. Its body follows: a frame, or UTF-8 text where the state has no value."""
 
     id: bytes
@@ -264,38 +251,33 @@ class Outcome:
     """Of a failure, in one line."""
 
 
-@frozen
-class Results:
+class Results(Message, frozen=True):
     """Endpoint → service; worker → agent."""
 
     items: tuple[Outcome, ...]
 
 
-@frozen
-class ResultAcks:
+class ResultAcks(Message, frozen=True):
     """Service → endpoint, after the commit: these results (task id, attempt) may be dropped. Coming late, it says nothing of a later attempt."""
 
     attempts: tuple[tuple[bytes, int], ...]
 
 
-@frozen
-class Need:
+class Need(Message, frozen=True):
     """Endpoint → service: I hold tasks but not these specs or functions."""
 
     specs: tuple[bytes, ...]
     functions: tuple[bytes, ...]
 
 
-@frozen
-class Catalog:
+class Catalog(Message, frozen=True):
     """Service → endpoint; agent → worker: specs, and functions as bodies."""
 
     specs: dict[bytes, bytes]
     functions: tuple[Blob, ...]
 
 
-@frozen
-class Cancel:
+class Cancel(Message, frozen=True):
     """Service → endpoint: stop these if they are not finished."""
 
     ids: tuple[bytes, ...] = ()
@@ -303,15 +285,13 @@ class Cancel:
     """Their deadline has passed: those that no worker has had yet end EXPIRED."""
 
 
-@frozen
-class Reprioritize:
+class Reprioritize(Message, frozen=True):
     """Service → endpoint: (task id, priority) of tasks that wait there."""
 
     items: tuple[tuple[bytes, int], ...]
 
 
-@frozen
-class Heartbeat:
+class Heartbeat(Message, frozen=True):
     """Both ways. The endpoint says how it is; the service echoes ``sent``."""
 
     sent: float
@@ -322,8 +302,7 @@ class Heartbeat:
     report: Report | None = None
 
 
-@frozen
-class Piece:
+class Piece(Message, frozen=True):
     """More of what a running task writes: ``data`` stands at ``at`` of its stream. What was between this and the piece before is not kept."""
 
     id: bytes
@@ -334,27 +313,23 @@ class Piece:
     data: bytes
 
 
-@frozen
-class Written:
+class Written(Message, frozen=True):
     """Endpoint → service: what tasks write while they run."""
 
     pieces: tuple[Piece, ...]
 
 
-@frozen
-class WrittenAck:
+class WrittenAck(Message, frozen=True):
     """Service → endpoint: send more. One `Written` is under way at a time, so that a slow link is never behind."""
 
 
-@frozen
-class Where:
+class Where(Message, frozen=True):
     """Service → endpoint: somebody wants to know how far this task is."""
 
     id: bytes
 
 
-@frozen
-class Place:
+class Place(Message, frozen=True):
     """Endpoint → service: how far a task is."""
 
     id: bytes
@@ -367,20 +342,17 @@ class Place:
     worker: str = ""
 
 
-@frozen
-class Goodbye:
+class Goodbye(Message, frozen=True):
     """Endpoint → service: stopping on purpose; what I still hold is in my journal."""
 
     reason: str = ""
 
 
-@frozen
-class Reset:
+class Reset(Message, frozen=True):
     """Service → endpoint: I do not know this session; say hello again."""
 
 
-@frozen
-class Exported:
+class Exported(Message, frozen=True):
     """An object that is to be made available to other sites."""
 
     object: str
@@ -390,8 +362,7 @@ class Exported:
     digest: str = ""
 
 
-@frozen
-class Export:
+class Export(Message, frozen=True):
     """Service → endpoint: make these available by this route (upload them to a bucket, to the relay, ...), then tell the catalogue of copies."""
 
     route: str

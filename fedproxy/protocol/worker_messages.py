@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from attrs import frozen
-
-from fedproxy.protocol.messages import Blob, Task
+from fedproxy.protocol.messages import Blob, Message, Task
 
 
-@frozen
-class Run:
+class Run(Message, frozen=True):
     """Agent → worker: tasks to run in this order. Arguments follow."""
 
     items: tuple[Task, ...]
 
 
-@frozen
-class Ready:
+class Ready(Message, frozen=True):
     """Worker → agent: started and imported."""
 
     pid: int
@@ -27,8 +23,7 @@ class Ready:
 # ---------------------------------------------------------------- agent ↔ workers that came with a bundle
 
 
-@frozen
-class Claim:
+class Claim(Message, frozen=True):
     """Worker → agent: may I start these? Nothing of a bundle starts before the answer."""
 
     bundle: int
@@ -38,8 +33,7 @@ class Claim:
     """Those of its specs that are not known here."""
 
 
-@frozen
-class Grant:
+class Grant(Message, frozen=True):
     """Agent → worker: of that bundle, start these and no others. Functions follow."""
 
     bundle: int
@@ -48,8 +42,7 @@ class Grant:
     functions: tuple[Blob, ...]
 
 
-@frozen
-class Returned:
+class Returned(Message, frozen=True):
     """Worker → agent: granted, and certainly not started: another worker may have them."""
 
     ids: tuple[bytes, ...]

@@ -2,10 +2,11 @@
 
 from fedproxy.serialize.codecs import Codec, register_codec, unregister_codec
 from fedproxy.serialize.exceptions import deserialize_exception, serialize_exception
-from fedproxy.serialize.facade import FrameOptions, deserialize, serialize
+from fedproxy.serialize.facade import PLAIN, FrameOptions, deserialize, serialize, serialize_plain
 from fedproxy.serialize.frame import Buffer, Frame, frame_digest
 
 __all__ = [
+    "PLAIN",
     "Buffer",
     "Codec",
     "Frame",
@@ -16,5 +17,6 @@ __all__ = [
     "register_codec",
     "serialize",
     "serialize_exception",
+    "serialize_plain",
     "unregister_codec",
 ]

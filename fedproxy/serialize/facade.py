@@ -17,6 +17,7 @@ from fedproxy.serialize.pickling import PROTOCOL, pickle_object, unpickle
 from fedproxy.serialize.sign import sign, unsign
 
 PLAIN = frozenset({type(None), bool, int, float, complex, str})
+"""Types whose values pickle takes as they are."""
 
 
 @frozen
@@ -52,6 +53,12 @@ def serialize(obj: Any, *, codec: str | None = None, options: FrameOptions = DEF
             frame = compact(number, stream)
             return frame if options.sign_key is None else sign(frame, options.sign_key)
     return _full(number, chunks, buffers, options)
+
+
+def serialize_plain(obj: Any) -> Frame:
+    """As `serialize`, for what is of `PLAIN` types only, tuples and dicts of such included: nothing in it wants to be looked at."""
+    stream = pickle.dumps(obj, PROTOCOL)
+    return compact(codecs.PICKLE, stream) if len(stream) <= COMPACT_LIMIT else _full(codecs.PICKLE, [stream], [], DEFAULT)
 
 
 def _small(chunks: list[Buffer]) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from fedproxy.protocol.codec import Buffer, encode
 from fedproxy.protocol.ids import TaskId
@@ -36,9 +36,9 @@ class LiveOutput:
         if attempt != piece.attempt:
             output = Output()
         if piece.stream == 1:
-            output = evolve(output, out=extended(output.out, piece.at, piece.data))
+            output = replace(output, out=extended(output.out, piece.at, piece.data))
         else:
-            output = evolve(output, err=extended(output.err, piece.at, piece.data))
+            output = replace(output, err=extended(output.err, piece.at, piece.data))
         self._tasks[task_id] = piece.attempt, output
         self._bytes += _size(output)
         while self._bytes > self._most and len(self._tasks) > 1:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from attrs import frozen
 
 from fedproxy.protocol.messages import Outcome, Piece, Place, Spec, Task
 
 
-@frozen
-class Job:
+class Job(NamedTuple):
     """A task with what is needed to run it."""
 
     task: Task

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Protocol
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from fedproxy.config.containers import Containers
 from fedproxy.endpoint import strategy
@@ -229,7 +229,7 @@ class BundledEngine:
         if started:
             function = self._catalog.spec(job.task.spec).function
             self._run_s[function] = smoothed(self._run_s.get(function), ended - started)
-        self._callbacks.ended(evolve(outcome, times=(job.received, started, ended, time.time())), body)
+        self._callbacks.ended(replace(outcome, times=(job.received, started, ended, time.time())), body)
 
     def returned(self, peer: bytes, ids: Sequence[bytes]) -> None:
         """Not started there: another worker may have them."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from fedproxy.config.containers import Containers
 from fedproxy.config.endpoint import LocalEngine as LocalConfig
@@ -338,7 +338,7 @@ class LocalEngine:
             if worker is None:
                 break
             if asks:
-                job = evolve(job, task=evolve(job.task, accelerators=self._shares.take(job.task.id, spec.resources) or ()))
+                job = job._replace(task=replace(job.task, accelerators=self._shares.take(job.task.id, spec.resources) or ()))
             if spec.walltime_s:
                 self._loop.call_later(spec.walltime_s, self._time_is_up, worker, job.task.id, spec.walltime_s)
             queue.pop()

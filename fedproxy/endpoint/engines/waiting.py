@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from fedproxy.endpoint.engines.base import Job
 from fedproxy.protocol.ranked import Ranked
@@ -79,4 +79,4 @@ def reprioritize(queue: Queue, priorities: Mapping[bytes, int]) -> None:
     """Put jobs behind those of their new priorities."""
     for job in queue.take_out(lambda job, priority: priorities.get(job.task.id, priority) != priority):
         priority = priorities[job.task.id]
-        queue.push(evolve(job, task=evolve(job.task, priority=priority)), priority)
+        queue.push(job._replace(task=replace(job.task, priority=priority)), priority)
