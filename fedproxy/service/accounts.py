@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from functools import lru_cache
 from pathlib import Path
 
 from fedproxy.config.home import write_private
@@ -13,6 +14,7 @@ from fedproxy.service.ledger import Ledger, Transaction
 LOCAL_USER = "local"
 
 
+@lru_cache(256)
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 

@@ -21,6 +21,8 @@ from fedproxy.wire.curve import DOMAIN, KeyPair, ZapHandler
 
 _BATCH = 200
 _SMALL = 64 * 1024
+_NOBLOCK, _MORE, _POLLIN = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.POLLIN)
+"""Plain numbers: arithmetic on enumerations costs more than a send."""
 
 
 @frozen
@@ -43,12 +45,23 @@ def _prepare(socket: zmq.Socket[bytes], options: LinkOptions) -> None:
 
 
 def _frames(parts: Sequence[Buffer]) -> list[Buffer]:
-    """At most two frames: the message, and the bodies behind it joined."""
-    if len(parts) <= 2:
-        return list(parts)
-    if sum(map(len, parts)) < _SMALL:
+    """At most two frames: the message, and the bodies behind it joined. What is small goes as one: each frame costs both ends a look and a cipher."""
+    if len(parts) > 1 and sum(map(len, parts)) < _SMALL:
         return [b"".join(parts)]
-    return [parts[0], b"".join(parts[1:])]
+    return [parts[0], b"".join(parts[1:])] if len(parts) > 2 else list(parts)
+
+
+def _send(socket: zmq.Socket[bytes], frames: Sequence[Buffer]) -> None:
+    for frame in frames[:-1]:
+        socket.send(frame, _MORE)
+    socket.send(frames[-1], _NOBLOCK)
+
+
+def _receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame]:
+    frames = [socket.recv(_NOBLOCK, copy=False)]
+    while frames[-1].more:
+        frames.append(socket.recv(_NOBLOCK, copy=False))
+    return frames
 
 
 class _Watched:
@@ -65,23 +78,27 @@ class _Watched:
 
     def look_again(self) -> None:
         """After a send: an edge may have been swallowed."""
-        if not (self._scheduled or self.socket.closed) and int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        if not self._scheduled and self._waiting():
             self._scheduled = True
             self._loop.call_soon(self._drain)
 
+    def _waiting(self) -> bool:
+        return not self.socket.closed and bool(int(self.socket.getsockopt(zmq.EVENTS)) & _POLLIN)
+
     def _drain(self) -> None:
         self._scheduled = False
-        if self.socket.closed:
-            return
+        empty = False
         try:
             for _ in range(_BATCH):
-                self._take_one()
-                if self.socket.closed:
+                empty = not self._waiting()  # to be told by an exception costs several times as much
+                if empty:
                     return
+                self._take_one()
         except zmq.Again:
             return
         finally:
-            self.look_again()  # also when a handler failed: what waits behind its message must not wait for the next edge
+            if not empty:
+                self.look_again()  # also when a handler failed: what waits behind its message must not wait for the next edge
 
     def close(self) -> None:
         if not self.socket.closed:
@@ -130,7 +147,7 @@ class Hub:
     def send(self, peer: bytes, parts: Sequence[Buffer]) -> bool:
         """Hand a message to the connection of ``peer``; False where there is none."""
         try:
-            self._socket.send_multipart([peer, *_frames(parts)], zmq.NOBLOCK)
+            _send(self._socket, [peer, *_frames(parts)])
         except zmq.ZMQError as exc:
             if exc.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False
@@ -140,7 +157,7 @@ class Hub:
         return True
 
     def _take_one(self) -> None:
-        peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        peer, *frames = _receive(self._socket)
         if not frames:
             return
         try:
@@ -151,7 +168,6 @@ class Hub:
 
     def _zap_once(self) -> None:
         self._zap_handler.answer_all()
-        raise zmq.Again
 
     def close(self) -> None:
         """Stop listening. Idempotent."""
@@ -200,15 +216,14 @@ class Channel:
         if self._socket.closed:
             return False
         try:
-            self._socket.send_multipart(_frames(parts), zmq.NOBLOCK)
+            _send(self._socket, _frames(parts))
         except zmq.Again:
             return False
         self._watched.look_again()
         return True
 
     def _take_one(self) -> None:
-        frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-        self._on_message([frame.buffer for frame in frames])
+        self._on_message([frame.buffer for frame in _receive(self._socket)])
 
     def _event(self) -> None:
         event = zmq.utils.monitor.recv_monitor_message(self._monitor.socket, zmq.NOBLOCK)["event"]
