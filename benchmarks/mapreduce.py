@@ -27,6 +27,7 @@ METRICS = (
     Metric("intermediate", "s", "lower"),
     *(Metric(f"{phase}_{stat}", "ms", "lower") for phase in PHASES for stat in ("mean", "p50", "p95", "max")),
     Metric("worker_peak", "MB", "lower"),
+    Metric("worker_idle", "MB", "lower"),
     Metric("stored", "MB", "lower"),
     Metric("spilled", "MB", "lower"),
 )
@@ -62,7 +63,7 @@ class MapReducer(Protocol):
 def cases(quick: bool) -> Sequence[Case]:
     """The table at 300 x 300 (quick: 40 x 40), and sorting more and more within one bound of memory."""
     tasks, nbytes = (40, 20 * MB) if quick else (300, 200 * MB)
-    sizes = (20, 60) if quick else (100, 300, 1000)
+    sizes = (10, 40) if quick else (100, 300, 1000)
     return [*(_table(app, tasks, nbytes) for app in ("sort", "wordcount")), *map(_growing, sizes)]
 
 

@@ -53,18 +53,21 @@ def stacks(axes: Any, case: str, systems: Mapping[str, Found]) -> None:
 def growth(times: Any, memory: Any, cases: Cases) -> None:
     """Time and memory against size."""
     lines: dict[str, list[tuple[int, float, float]]] = {}
+    idle = 0.0
     for case, systems in cases.items():
         size = re.fullmatch(r"sort-(\d+)MB-in-.*", case)
         for system, found in systems.items():
             if size and "time" in found.medians:
                 lines.setdefault(system, []).append((int(size[1]), found.medians["time"], found.medians["worker_peak"]))
+                idle = max(idle, found.medians.get("worker_idle", 0.0))
     for system, points in lines.items():
         sizes, seconds, peaks = zip(*sorted(points), strict=True)
         times.plot(sizes, seconds, marker="o", color=LINE_COLOURS.get(system), label=system)
         memory.plot(sizes, peaks, marker="o", color=LINE_COLOURS.get(system), label=system)
     sizes = sorted({size for points in lines.values() for size, _, _ in points})
     memory.plot(sizes, sizes, color=FAINT, linestyle=":", label="the input itself")
-    memory.axhline(MEMORY_BYTES / MB, color=INK, linestyle="--", lw=1, label=f"the bound: {MEMORY_BYTES >> 20} MiB for a task's data")
+    label = f"the bound: {MEMORY_BYTES >> 20} MiB for a task, and {idle:.0f} MB that an idle worker has"
+    memory.axhline(idle + MEMORY_BYTES / MB, color=INK, linestyle="--", lw=1, label=label)
     bound = f"sort within {MEMORY_BYTES >> 20} MiB"
     for axes, title, unit in ((times, f"{bound}: time", "seconds"), (memory, f"{bound}: the most that a worker process had", "MB")):
         axes.set_xscale("log")

@@ -96,10 +96,10 @@ def layouts(cases: Cases, jobs: Sequence[str]) -> str:
 def growth(cases: Cases) -> str:
     """Time and memory against size."""
     lines = [
-        [case, system, *(f"{found.medians[name]:.1f}" for name in ("time", "worker_peak", "spilled"))]
+        [case, system, *(f"{found.medians.get(name, 0.0):.1f}" for name in ("time", "worker_idle", "worker_peak", "spilled"))]
         for case, systems in cases.items() for system, found in systems.items() if "time" in found.medians
     ]
-    return table(["input and bound", "system", "s", "a worker's peak, MB", "spilled, MB"], lines)
+    return table(["input and bound", "system", "s", "an idle worker, MB", "its peak, MB", "spilled, MB"], lines)
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

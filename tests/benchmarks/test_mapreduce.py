@@ -36,7 +36,7 @@ def test_tables_hold_every_system_every_phase_and_the_ratio_of_the_layouts(rows:
     assert "| ray | no answer within 120 s: log |" in times
     assert all(phase.replace("_", " ") in phases for phase in PHASES)
     assert "| sort-300x300 | shm | 1.00 | 4.00 | 4.0 |" in layouts
-    assert "| sort-1000MB-in-64MiB | fedproxy/file | 2.0 | 2.0 | 2.0 |" in growth
+    assert "| sort-1000MB-in-64MiB | fedproxy/file | 2.0 | 0.0 | 2.0 | 2.0 |" in growth
 
 
 def test_the_picture_is_drawn_though_a_system_failed(rows: Path, tmp_path: Path) -> None:
