@@ -82,7 +82,7 @@ def decode_chunks(data: Buffer) -> Iterator[Chunk]:
         raw_length, length, checksum, flags = HEAD.unpack_from(view, at)
         at += HEAD.size
         stored = view[at : at + length]
-        if len(stored) != length or _checksum(stored, raw_length, flags) != checksum:
+        if len(stored) != length or xxh3_64_intdigest(stored, raw_length << 8 | flags & 0xFF) & 0xFFFFFFFF != checksum:  # as _checksum
             raise BrokenChunkError("a chunk is cut short or corrupted")
         at += length
         raw: Buffer = lz4.block.decompress(stored, uncompressed_size=raw_length) if flags & LZ4 else stored

@@ -7,9 +7,9 @@ segments; it travels as one proxy.
 from __future__ import annotations
 
 import itertools
-import sys
+import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from attrs import field, frozen
 
@@ -18,6 +18,7 @@ from fedproxy.store.connectors.base import Span
 BLOCK = "block"
 OBJECTS = "objects"
 """The layout with one object for each map and reducer: for comparison."""
+_OFFSET = struct.Struct("=Q")
 
 
 @frozen
@@ -34,23 +35,21 @@ class Source:
     layout: str = BLOCK
     stage: str = "m"
 
-    def spans(self, shuffle: str, first: int, last: int) -> Iterator[Span]:
+    def spans(self, shuffle: str, first: int, last: int) -> list[Span]:
         """Where the segments of reducers ``first`` to ``last`` (exclusive) lie; empty ones are left out."""
+        key = self.key(shuffle)
         if self.layout == BLOCK:
             start, stop = self.offset(first), self.offset(last)
-            if stop > start:
-                yield self.key(shuffle), start, stop - start
-            return
+            return [(key, start, stop - start)] if stop > start else []
         offsets = array("Q")
         offsets.frombytes(self.offsets[8 * first : 8 * (last + 1)])
-        for reducer in range(first, last):
-            length = offsets[reducer - first + 1] - offsets[reducer - first]
-            if length:
-                yield object_key(self.key(shuffle), reducer), 0, length
+        lengths = [stop - start for start, stop in itertools.pairwise(offsets)]
+        return [(object_key(key, reducer), 0, length) for reducer, length in enumerate(lengths, first) if length]
 
     def offset(self, reducer: int) -> int:
         """Where the segment of ``reducer`` begins in the block, and that of the one before it ends."""
-        return int.from_bytes(self.offsets[8 * reducer : 8 * reducer + 8], sys.byteorder)
+        found: int = _OFFSET.unpack_from(self.offsets, 8 * reducer)[0]
+        return found
 
     def key(self, shuffle: str) -> str:
         """The block's key."""

@@ -48,6 +48,11 @@ class Wanted:
     reduces: int
     batch_bytes: int = BATCH_BYTES
 
+    @property
+    def part_bytes(self) -> int:
+        """What is read of a segment at once."""
+        return max(self.batch_bytes, LEAST_PART_BYTES)
+
 
 _Batch = list[tuple[Source, Span]]
 
@@ -58,12 +63,12 @@ def segments(wanted: Wanted, account: Account) -> Iterator[tuple[Source, list[Ch
     Raises:
         SegmentsLostError: some cannot be had; names their sources.
     """
-    rest = b""
+    rest, most = b"", wanted.part_bytes
     for batch, parts in _ahead(batches(wanted), account):
         for (source, (_, start, length)), part in zip(batch, parts, strict=True):
             data: Buffer = b"".join((rest, part)) if rest else part
             rest = b""
-            if not _is_last(source, wanted, start + length):
+            if length >= most and not _is_last(source, wanted, start + length):
                 whole = whole_chunks_bytes(data)
                 data, rest = memoryview(data)[:whole], bytes(memoryview(data)[whole:])
             try:
@@ -91,29 +96,33 @@ def batches(wanted: Wanted) -> list[_Batch]:
     """What to ask for, in which order: of one store at a time, at most ``batch_bytes`` at a time."""
     sources = wanted.manifest.sources
     start = len(sources) * wanted.first // max(1, wanted.reduces)
+    most = wanted.part_bytes
     by_store: dict[str, _Batch] = {}
     for source in (*sources[start:], *sources[:start]):
         group = by_store.setdefault(source.store, [])
         for span in source.spans(wanted.manifest.shuffle, wanted.first, wanted.last):
-            group.append((source, span))
+            if span[2] <= most or source.layout == OBJECTS:
+                group.append((source, span))
+            else:
+                group += [(source, part) for part in _in_parts(span, most)]
     found: list[_Batch] = []
     for group in by_store.values():
         room = 0
-        for source, span in _in_parts(group, max(wanted.batch_bytes, LEAST_PART_BYTES)):
-            if span[2] > room:
+        for item in group:
+            length = item[1][2]
+            if length > room:
                 found.append([])
                 room = wanted.batch_bytes
-            found[-1].append((source, span))
-            room -= span[2]
+            found[-1].append(item)
+            room -= length
     return found
 
 
-def _in_parts(group: _Batch, most_bytes: int) -> Iterator[tuple[Source, Span]]:
-    """Large spans of blocks as several."""
-    for source, (key, start, length) in group:
-        step = length if source.layout == OBJECTS else most_bytes
-        for at in range(0, length, step):
-            yield source, (key, start + at, min(step, length - at))
+def _in_parts(span: Span, most_bytes: int) -> Iterator[Span]:
+    """A large span as several."""
+    key, start, length = span
+    for at in range(0, length, most_bytes):
+        yield key, start + at, min(most_bytes, length - at)
 
 
 def _ahead(wanted: list[_Batch], account: Account) -> Iterator[tuple[_Batch, list[Buffer]]]:

@@ -37,7 +37,8 @@ class KeptFile:
 
     def read(self, start: int, length: int) -> Buffer:
         """Part of the object; less where it ends."""
-        return read_part(self.descriptor, max(0, min(length, self.size - start)), self.start + start)
+        left = self.size - start
+        return read_part(self.descriptor, length if length <= left else max(0, left), self.start + start)
 
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
