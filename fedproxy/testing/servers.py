@@ -25,6 +25,7 @@ from fedproxy.endpoint.redis_cluster import join
 from fedproxy.endpoint.redis_node import CLUSTER_LINES, Door, free_port, redis_binary, write_config
 
 HOST = "127.0.0.1"
+_PORTS = 3
 PASSWORD = "correct horse"  # noqa: S105 - of servers that live for one test
 
 
@@ -70,7 +71,7 @@ class Server:
                 subprocess.Popen([binary, str(self.config)], cwd=self.directory, stdout=log, stderr=log)
             )
         with contextlib.closing(self.client()) as client:
-            wait_until(lambda: self._ended() or _answers(client), f"redis on port {self.port}")
+            wait_until(lambda: self._ended() or _answers(client, self.processes[-1].pid), f"redis on port {self.port}")
         if self._ended():
             log_text = (self.directory / "server.log").read_text(errors="replace")
             raise ServerRefusedError(f"{binary} did not start: {log_text[-500:]}")
@@ -79,9 +80,10 @@ class Server:
         return self.processes[-1].poll() is not None
 
 
-def _answers(client: Any) -> bool:
+def _answers(client: Any, pid: int) -> bool:
+    """Whether it does, and is not another test's server on a port that was free a moment ago."""
     try:
-        return bool(client.ping())
+        return bool(client.info("server")["process_id"] == pid)
     except (redis.ConnectionError, redis.TimeoutError):
         return False
 
@@ -155,9 +157,24 @@ def redis_cluster(directory: Path, nodes: int = 3, *, password: str = PASSWORD) 
         for index in range(nodes):
             folder = directory / f"node{index}"
             folder.mkdir(parents=True)
-            servers.append(stack.enter_context(running(redis_alone(folder, password=password, options=CLUSTER_LINES))))
+            servers.append(stack.enter_context(_running_node(folder, password)))
         join([Door(HOST, server.port, password) for server in servers])
         yield servers
+
+
+@contextlib.contextmanager
+def _running_node(folder: Path, password: str) -> Iterator[Server]:
+    """A node of a cluster to be. A port that was free may be somebody else's a moment later; then another one is tried."""
+    for attempt in range(_PORTS):
+        with contextlib.ExitStack() as stack:
+            try:
+                server = stack.enter_context(running(redis_alone(folder, password=password, options=CLUSTER_LINES)))
+            except ServerRefusedError:
+                if attempt == _PORTS - 1:
+                    raise
+                continue
+            yield server
+            return
 
 
 def cluster_url(servers: list[Server]) -> str:

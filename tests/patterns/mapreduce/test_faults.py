@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def pausing(reached: Path) -> Callable[[bytes, int], int]:
             mine = reached.with_suffix(f".{os.getpid()}")
             mine.write_text(str(os.getpid()))
             mine.replace(reached)
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + BOUND_S / 2
             while not go.exists() and time.monotonic() < deadline:
                 threading.Event().wait(0.02)
         return value
@@ -90,27 +91,36 @@ def go_on(reached: Path) -> None:
     reached.with_suffix(".go").touch()
 
 
-def wait_for(path: Path) -> str:
-    deadline = time.monotonic() + 30
+def wait_for(path: Path, ended: Callable[[], Any] = lambda: None) -> str:
+    deadline = time.monotonic() + BOUND_S
     while not path.exists():
+        assert not ended(), "it ended without"
         assert time.monotonic() < deadline
         threading.Event().wait(0.02)
     return path.read_text()
 
 
-def start(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    """``work`` in a thread; its value or exception ends up in the list."""
-    found: list[Any] = []
+class Started:
+    """``work`` in a thread."""
 
-    def run() -> None:
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._future: Future[Any] = Future()
+        self._thread = threading.Thread(target=self._run, args=(work,))
+        self._thread.start()
+
+    def _run(self, work: Callable[[], Any]) -> None:
         try:
-            found.append(work())
-        except BaseException as exc:
-            found.append(exc)
+            self._future.set_result(work())
+        except BaseException as exc:  # handed to the test's thread
+            self._future.set_exception(exc)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, found
+    def until(self, path: Path) -> str:
+        """What ``path`` says, as soon as it is there. If the work ended before, its exception, which says why."""
+        return wait_for(path, lambda: self._future.done() and self.value())
+
+    def value(self) -> Any:
+        """What it came to, or raised."""
+        return self._future.result(BOUND_S + 30)
 
 
 def job_with(reducer: Callable[[bytes, int], int] | None = None) -> mapreduce.Job:
@@ -133,12 +143,11 @@ def store_keys(url: str) -> list[str]:
 
 def test_a_worker_killed_in_the_shuffle_costs_one_more_attempt(client: Client, text: Path, tmp_path: Path) -> None:
     reducer = pausing(tmp_path / "reached")
-    thread, found = start(lambda: count(client, text, None, reducer))
-    os.kill(int(wait_for(tmp_path / "reached")), signal.SIGKILL)
+    job = Started(lambda: count(client, text, None, reducer))
+    os.kill(int(job.until(tmp_path / "reached")), signal.SIGKILL)
     go_on(tmp_path / "reached")
-    thread.join(BOUND_S + 30)
-    assert right(found[0], text)
-    assert found[0].attempts == MAPS + REDUCES + 1
+    assert right(job.value(), text)
+    assert job.value().attempts == MAPS + REDUCES + 1
 
 
 def test_a_mapper_that_kills_its_worker_every_time_ends_the_job(client: Client, text: Path) -> None:
@@ -155,16 +164,15 @@ def test_maps_whose_blocks_are_gone_are_run_again_and_no_others(running: Program
     """The reducers of the first wave wait until two blocks have been removed; those that come later do not find them."""
     marker = tmp_path / "reached"
     url = running.store_url()
-    thread, found = start(lambda: count(client, text, url, pausing(marker), merge=merge))
-    wait_for(marker)
+    job = Started(lambda: count(client, text, url, pausing(marker), merge=merge))
+    job.until(marker)
     letter = "g" if merge else "m"
     gone = sorted(key for key in store_keys(url) if f":{letter}" in key)[:2]
     Store.from_url(url).connector.evict(gone[0])
     Store.from_url(url).connector.evict(gone[-1])
     go_on(marker)
-    thread.join(BOUND_S + 30)
-    assert right(found[0], text)
-    assert len(set(gone)) <= found[0].attempts - found[0].maps - found[0].reduces <= 2 * len(gone) + REDUCES + MAPS
+    assert right(job.value(), text)
+    assert len(set(gone)) <= job.value().attempts - job.value().maps - job.value().reduces <= 2 * len(gone) + REDUCES + MAPS
     assert store_keys(url) == []
 
 
@@ -180,25 +188,23 @@ def test_a_redis_that_is_full_hands_over_to_files(programs_with_password: Progra
 def test_a_redis_killed_in_the_shuffle_is_replaced_by_files(programs_with_password: Programs, text: Path, redis: Server, tmp_path: Path) -> None:
     marker = tmp_path / "reached"
     with programs_with_password.client() as client:
-        thread, found = start(lambda: count(client, text, redis.url, pausing(marker)))
-        wait_for(marker)
+        job = Started(lambda: count(client, text, redis.url, pausing(marker)))
+        job.until(marker)
         redis.kill()
         go_on(marker)
-        thread.join(BOUND_S + 30)
-        assert right(found[0], text)
-        assert all(url.startswith("file:") for url in found[0].stores)
+        assert right(job.value(), text)
+        assert all(url.startswith("file:") for url in job.value().stores)
 
 
 @pytest.mark.slow
 def test_a_node_of_a_redis_cluster_killed_in_the_shuffle(programs_with_password: Programs, text: Path, redis: Server, tmp_path: Path) -> None:
     marker = tmp_path / "reached"
     with servers.redis_cluster(tmp_path / "cluster") as nodes, programs_with_password.client() as client:
-        thread, found = start(lambda: count(client, text, cluster_url(nodes), pausing(marker)))
-        wait_for(marker)
+        job = Started(lambda: count(client, text, cluster_url(nodes), pausing(marker)))
+        job.until(marker)
         nodes[1].kill()
         go_on(marker)
-        thread.join(BOUND_S + 30)
-        assert right(found[0], text)
+        assert right(job.value(), text)
 
 
 def test_a_redis_that_was_never_there_is_passed_over(programs_with_password: Programs, text: Path) -> None:
@@ -230,9 +236,9 @@ def test_ctrl_c_leaves_nothing(running: Programs, client: Client, text: Path, tm
         wait_for(marker)
         os.kill(os.getpid(), signal.SIGINT)
 
-    thread, _ = start(interrupt)
+    interrupting = Started(interrupt)
     with pytest.raises(KeyboardInterrupt):
         count(client, text, running.store_url(), pausing(marker))
-    thread.join(10)
+    interrupting.value()
     assert store_keys(running.store_url()) == []
     assert right(count(client, text, None), text)
