@@ -29,20 +29,24 @@ SERVICE = [
     ("fedproxy.service.ledger:Ledger.apply", "before", 60), ("fedproxy.service.ledger:Ledger.apply", "after", 60),
     ("fedproxy.service.commit:GroupCommit._finished", "before", 60), ("fedproxy.service.intake:Intake._insert", "after", 40),
     ("fedproxy.service.intake:Intake.submit", "after", 40),
+    ("fedproxy.service.endings:Endings.settled", "before", 60), ("fedproxy.service.endings:Endings.settled", "after", 60),
 ]
 FORWARDER = [
     (_O + "deliver", "before", 30), (_O + "_departed", "before", 30), (_O + "_departed", "after", 30), (_F + "_results", "before", 60),
     (_F + "_results", "after", 60), (_F + "_acknowledge", "before", 60), (_F + "_acknowledge", "after", 60), (_F + "_received", "after", 6),
-    (_F + "_hello", "after", 1), (_O + "pump", "after", 60),
+    (_F + "_hello", "after", 1), (_O + "pump", "after", 60), (_F + "_hello", "before", 1), (_F + "inserted", "before", 40), (_F + "inserted", "after", 40),
+    (_F + "_tell_settled", "before", 20), (_F + "_tell_settled", "after", 20),
 ]
 AGENT = [
     (_A + "_take_tasks", "before", 30), (_H + "accept", "after", 30), (_H + "hand", "before", 40), (_H + "hand", "after", 40),
     (_H + "finish", "before", 40), (_H + "finish", "after", 40), (_A + "_send_results", "before", 40), (_A + "_send_results", "after", 40),
     (_H + "settle", "before", 40), (_H + "settle", "after", 40), (_A + "_welcome", "before", 1), (_A + "_acknowledge", "after", 10),
+    (_A + "_hello", "after", 1), (_A + "_finish", "before", 40), (_A + "_finish", "after", 40), ("fedproxy.endpoint.journal:Journal._flushed", "before", 3),
 ]
 WORKER = [
     ("fedproxy.endpoint.worker:Worker._run", "before", 40), ("fedproxy.endpoint.worker:Worker._run", "after", 40),
     ("fedproxy.endpoint.worker:Worker._answer", "after", 40), ("fedproxy.endpoint.worker:Worker._learn", "before", 1),
+    ("fedproxy.endpoint.worker:Worker._learn", "after", 1),
 ]
 
 

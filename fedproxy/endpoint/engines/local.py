@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 _START_FAILURES = 5
 _RESTART_DELAY_S = 1.0
 _TIDY_S = 1.0
+_TURN_S = 0.01
 
 
 class LocalEngine:
@@ -102,7 +103,7 @@ class LocalEngine:
         reprioritize(self._waiting, priorities)
 
     def cancel(self, task_id: bytes) -> None:
-        """End a waiting job, or kill the worker that runs it; jobs behind it on that worker are given to another."""
+        """End a waiting job, or kill the worker that runs it; jobs behind it on that worker are given to another, the one before it goes on."""
         for job in self._waiting.take_out(lambda job, _priority: job.task.id == task_id):
             self._end(job, TaskState.CANCELLED, "cancelled before it started", started=False)
             return
@@ -114,8 +115,17 @@ class LocalEngine:
             return
         for worker in self._workers:
             if any(job.task.id == task_id for job in worker.jobs):
-                worker.stop(Doom(task_id, TaskState.CANCELLED, "cancelled while it ran"))
+                self._cancel_at(worker, task_id)
                 return
+
+    def _cancel_at(self, worker: WorkerProcess, task_id: bytes) -> None:
+        """Kill the worker once it runs the job, and not one before it."""
+        if worker.jobs and worker.jobs[0].task.id == task_id:
+            worker.stop(Doom(task_id, TaskState.CANCELLED, "cancelled while it ran"))
+        elif any(job.task.id == task_id for job in worker.jobs):
+            self._loop.call_later(_TURN_S, self._cancel_at, worker, task_id)
+        else:
+            self.cancel(task_id)  # it has ended, or waits again because its worker died
 
     def written(self) -> Iterator[m.Piece]:
         """What running tasks wrote since the last call."""

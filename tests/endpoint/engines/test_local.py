@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fedproxy.config.endpoint import LocalEngine, Scaling
+from fedproxy.protocol.states import TaskState
 from tests.endpoint.engines.harness import running
 from tests.endpoint.engines.suite import EngineSuite, double, nap
 
@@ -14,6 +15,35 @@ class TestLocalEngine(EngineSuite):
     @pytest.fixture
     def config(self) -> LocalEngine:
         return LocalEngine(max_workers=2)
+
+
+def gate(path: str) -> str:
+    """Takes no time, unless there is a path, which it waits for."""
+    import os
+    import time
+
+    while path and not os.path.exists(path):
+        time.sleep(0.005)
+    return path
+
+
+def test_cancelling_a_job_that_was_sent_ahead_leaves_the_one_before_it_alone(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(LocalEngine(max_workers=1), tmp_path) as bench:
+            for task in bench.submit_all([bench.job(gate, "") for _ in range(20)]):
+                assert await bench.value(task) == ""  # known to be short now
+            opened = tmp_path / "opened"
+            long, wanted, unwanted, behind = bench.submit_all([
+                bench.job(gate, str(opened)), bench.job(gate, ""), bench.job(gate, str(tmp_path / "never")), bench.job(gate, "")])
+            await bench.until(lambda: behind in bench.handed, "all to be sent ahead")
+            bench.engine.cancel(unwanted)
+            opened.touch()
+            assert await bench.value(long) == str(opened)
+            assert await bench.value(wanted) == ""
+            assert await bench.state(unwanted) is TaskState.CANCELLED
+            assert await bench.value(behind) == ""
+
+    asyncio.run(scene())
 
 
 def test_workers_come_with_the_load_and_go_when_they_were_idle(tmp_path: Path) -> None:
