@@ -48,7 +48,20 @@ def left(tmp_path: Path, ages: list[float | None], during: float = 0.0, monkeypa
 
 
 def test_only_what_ended_long_ago_goes(tmp_path: Path) -> None:
-    assert left(tmp_path, [None, KEEP_S + 60, KEEP_S - 60, 0.0, 10 * KEEP_S]) == {0, 2, 3}
+    assert left(tmp_path, [None, KEEP_S + 60, 10 * KEEP_S, KEEP_S - 60, 0.0]) == {0, 3, 4}
+
+
+def test_endings_are_counted_on_when_all_are_old(tmp_path: Path) -> None:
+    """A client that has read up to the last one would not be told of any that is counted from the beginning."""
+    assert left(tmp_path, [KEEP_S + 60, KEEP_S + 60, None, KEEP_S + 60]) == {2, 3}
+
+    async def highest() -> tuple[int, int]:
+        core = Core.open(ServiceConfig(tmp_path))
+        found = core.seq, core.done_seq
+        await core.close()
+        return found
+
+    assert asyncio.run(highest()) == (3, 4)
 
 
 @pytest.mark.parametrize("step_s", [3600.0, 10 * 365 * 86400.0, -3600.0])
