@@ -86,6 +86,8 @@ class Executor(BaseExecutor):
         self._own_client = client is None
         self.client = client or Client()
         self._connection = self._connect(task_group_id)
+        self._former: list[Connection] = []
+        """Of the groups that it had before, as far as their tasks have not ended."""
         self._kinds: dict[object, Kind] = {}
         self._last: tuple[SerializedFunction, _Target, Options, bool, Kind] | None = None
         """What the last call was, and its kind."""
@@ -203,6 +205,7 @@ class Executor(BaseExecutor):
         group = task_group_id or self.task_group_id
         if group != self.task_group_id:
             self._connection.close()
+            self._former = [each for each in (*self._former, self._connection) if each.pending]
             self._connection = self._connect(group)
         wanted = [parse_task_id(e["task_id"]) for e in self.client.get_task_group(group) if only is None or e["task_id"] in only]
         return self._connection.watch(wanted, self._reloaded) if wanted else []
@@ -217,11 +220,11 @@ class Executor(BaseExecutor):
         self._shut = True
         if cancel_futures:
             self.flush()  # the service cannot cancel what it has not yet
-            pending = [future.task_id for future in self._connection.pending]
+            pending = [future.task_id for each in (*self._former, self._connection) for future in each.pending]
             if pending:
                 self.client.cancel(pending)
-        if wait:
-            self._connection.wait_idle()
+        for each in (*self._former, self._connection) if wait else ():
+            each.wait_idle()
         self._connection.close()
         if wait:
             self._connection.join()
@@ -294,7 +297,7 @@ class Executor(BaseExecutor):
         """A fork has this object but not its threads: it goes on with connections and a group of its own."""
         self._pid = os.getpid()
         self.client = Client(self.client.url)
-        self._connection = self._connect(None)
+        self._connection, self._former = self._connect(None), []
         self._kinds.clear()
         self._last = None
         self._targets.clear()
@@ -332,7 +335,7 @@ class Executor(BaseExecutor):
             state = self.client.cancel([future.task_id])[future.task_id]
             if state == "CANCELLED":
                 future.cancel_here()
-            elif state not in ("UNKNOWN", "QUEUED", "SENT"):
+            elif state not in ("UNKNOWN", "QUEUED", "SENT", "WAITING"):
                 return
             if time.monotonic() > deadline:
                 warnings.warn(f"task {future.task_id} could not be cancelled: it is {state}", stacklevel=3)

@@ -81,6 +81,16 @@ def test_reloading_a_group_gives_the_futures_that_wait_and_forgets_none(executor
     assert [future.result(20) for future in futures] == list("0123")
 
 
+def test_the_end_waits_for_what_was_submitted_before_a_group_was_reloaded(running: Programs, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    heard: list[str] = []
+    with running.client() as client, Executor("local", client=client) as executor:
+        executor.submit(wait_at, str(gate), word="open").add_done_callback(lambda future: heard.append(future.result()))
+        assert executor.reload_tasks("nothing is in it") == []
+        threading.Timer(0.3, gate.touch).start()
+    assert heard == ["open"]
+
+
 def test_a_batch_names_no_key_twice() -> None:
     kind = Kind(b"k", b"", serialize_function(len), "local", "e")
 
