@@ -23,6 +23,7 @@ from fedproxy.endpoint.catalog import AgentCatalog
 from fedproxy.endpoint.data_plane import DataPlane
 from fedproxy.endpoint.engines.base import Callbacks, Engine, Job, SupportsPriorities, TellsPlace
 from fedproxy.endpoint.engines.build import build_engine
+from fedproxy.endpoint.gathering import Gathering
 from fedproxy.endpoint.holdings import Holdings, by_size
 from fedproxy.endpoint.identity import Identity, announce
 from fedproxy.endpoint.journal import Held, Journal
@@ -76,6 +77,7 @@ class Agent:
         self._heard = time.monotonic()
         self._unacknowledged: list[bytes] = []
         self._ended_now: list[tuple[m.Outcome, bytes]] = []
+        self._gathering = Gathering(self._engine, self._holdings.__len__, self._send_finished)
         self._asleep: list[Held] = self._holdings.waiting()
         """Tasks that wait for a spec or a function."""
         self._expired: set[bytes] = set()
@@ -384,7 +386,7 @@ class Agent:
     def _finish(self) -> None:
         """Send first, write then: should this process die in between, the service has the result."""
         ended, self._ended_now = self._holdings.finish(self._ended_now), []
-        self._send_finished(ended)
+        self._gathering.add(ended)
         self._holdings.write_down(ended)
         self._reporter.count(ended)
         self._staging.ended(outcome.id for outcome, _ in ended)

@@ -1,7 +1,8 @@
 """Group commit: all that asks to be made durable while one commit is under way goes with the next.
 
 Strategy: natural batching; nobody who waits is held up by a timer. A writer thread holds the database; the loop's thread collects the next
-transaction meanwhile. An idle service commits at once, a busy one commits more at a time.
+transaction meanwhile. An idle service commits at once, a busy one commits more at a time. What nobody waits for (the ending of a task whose result has
+been pushed) goes with the next large commit, or by itself after a while: with a small one, somebody would wait for it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ InsertDone = Callable[[Duplicates | FedproxyError], None]
 _RETRY_S = 0.5
 _CLOSE_S = 5.0
 _FULL = "database or disk is full"
-_SOON_S = 0.002
+_SOON_S = 0.05
+_MUCH = 200
 _FEW = 4
 _FAST_S = 0.001
 
@@ -43,6 +45,13 @@ class _Batch:
     """Of the inserts."""
     owed: bool = False
     """The disk took nothing: all but the inserts is to be written later."""
+
+    def __bool__(self) -> bool:
+        return bool(self.work or self.inserted or self.after)
+
+    def then(self, later: _Batch) -> _Batch:
+        """Both in one."""
+        return _Batch(self.work.then(later.work), self.inserted + later.inserted, self.after + later.after)
 
 
 def worth_a_thread(inserts: int, commit_s: float | None) -> bool:
@@ -60,7 +69,9 @@ class GroupCommit:
     def __init__(self, ledger: Ledger, reserve: Reserve) -> None:
         self._ledger, self._reserve = ledger, reserve
         self._loop = asyncio.get_running_loop()
-        self._next = _Batch()
+        self._next, self._unhurried = _Batch(), _Batch()
+        self._due = False
+        """What is unhurried goes with the next commit, whatever that is."""
         self._wake = threading.Semaphore(0)
         self._scheduled = False
         self._busy = False
@@ -76,6 +87,11 @@ class GroupCommit:
         """The transaction being collected: add to it, then call `ask`."""
         return self._next.work
 
+    @property
+    def unhurried(self) -> Transaction:
+        """As `next`, for what nobody waits for: add to it, then call `then_soon`."""
+        return self._unhurried.work
+
     def insert_then(self, callback: InsertDone) -> None:
         """Call back when this transaction's inserts are durable (with the duplicates), or were refused."""
         self._next.inserted.append(callback)
@@ -87,13 +103,16 @@ class GroupCommit:
         self.ask()
 
     def then_soon(self, callback: Callable[[], None]) -> None:
-        """As `then`, for what nobody waits for: within a few milliseconds, and together with what comes up before."""
-        self._next.after.append(callback)
-        if self._timer is None:
-            self._timer = self._loop.call_later(_SOON_S, self._time_is_up)
+        """Call back when what is `unhurried` is durable: soon, or together with much that comes up before."""
+        self._unhurried.after.append(callback)
+        if len(self._unhurried.work.endings) >= _MUCH:
+            self.hurry()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(_SOON_S, self.hurry)
 
-    def _time_is_up(self) -> None:
-        self._timer = None
+    def hurry(self) -> None:
+        """Somebody waits for what is `unhurried`."""
+        self._due = True
         self.ask()
 
     def ask(self) -> None:
@@ -105,18 +124,22 @@ class GroupCommit:
 
     def _hand_over(self) -> None:
         self._scheduled = False
-        batch = self._next
         if self._busy or not self._urgent:
             return
         self._urgent = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if not (batch.work or batch.inserted or batch.after):
+        batch, self._next = self._next, _Batch()
+        in_thread = worth_a_thread(len(batch.work.inserts), self._commit_s)
+        if self._unhurried and (self._due or in_thread):
+            in_thread = in_thread or len(self._unhurried.work.endings) > _FEW
+            batch, self._unhurried = self._unhurried.then(batch), _Batch()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        self._due = False
+        if not batch:
             return
-        self._next = _Batch()
         self._busy = True
-        if worth_a_thread(len(batch.work.inserts), self._commit_s):
+        if in_thread:
             self._handed = batch
             self._wake.release()
         else:
@@ -160,7 +183,7 @@ class GroupCommit:
     def _finished(self, batch: _Batch) -> None:
         self._busy = False
         if batch.owed:
-            self._next = _Batch(batch.work.then(self._next.work), self._next.inserted, batch.after + self._next.after)
+            self._next = _Batch(batch.work, [], batch.after).then(self._next)
             self._loop.call_later(_RETRY_S, self.ask)
         else:
             for after in batch.after:  # first, so that what they acknowledge goes along with the tasks that were inserted
@@ -171,9 +194,10 @@ class GroupCommit:
 
     async def flush(self) -> None:
         """Return when all that was asked up to now is durable."""
-        if not self._busy and not self._next.work:
+        if not (self._busy or self._next.work or self._unhurried.work):
             return
         durable = self._loop.create_future()
+        self._due = True
         self.then(lambda: None if durable.done() else durable.set_result(None))
         await durable
 

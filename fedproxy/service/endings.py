@@ -10,6 +10,7 @@ from fedproxy.protocol.messages import Outcome
 from fedproxy.protocol.states import TaskState
 from fedproxy.service.core import Core
 from fedproxy.service.dependencies import Dependencies, Release
+from fedproxy.service.ledger import Transaction
 from fedproxy.service.rows import Ending, LiveTask
 
 _NO_OUTCOME = Outcome(b"", 0, 0, 0)
@@ -36,7 +37,7 @@ class Endings:
         task.state = state
         ending = Ending(task, state, core.done_seq, time.time(), outcome.times, outcome.moved, body, outcome.refs, outcome.ran,
                         outcome.used)
-        core.commit.next.endings.append(ending)
+        self.work(own_verdict=own_verdict).endings.append(ending)
         if own_verdict:
             core.commit.then(lambda: core.streams.push(task.user, task.group, ending.done(), body))
         else:
@@ -45,6 +46,10 @@ class Endings:
         stats = core.stats.of(task.user)
         stats.tasks_finished += 1
         stats.bytes_out += len(body)
+
+    def work(self, *, own_verdict: bool) -> Transaction:
+        """The transaction that an ending belongs to: nobody waits for one that is pushed at once and that no task depends on."""
+        return self._core.commit.next if own_verdict or self.dependencies else self._core.commit.unhurried
 
     def end_here(self, task: LiveTask, state: TaskState, body: bytes) -> None:
         """End a task by the service's own verdict, with all that follows."""
@@ -65,6 +70,7 @@ class Endings:
         self.dependencies.watch(task)
         ending = [TaskId(i) for i in task.needs if i in self.under_way]
         if ending:
+            self._core.commit.hurry()
             self._core.commit.then(lambda: self._look(ending))
 
     def _look(self, ids: Iterable[bytes]) -> None:

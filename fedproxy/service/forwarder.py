@@ -211,6 +211,7 @@ class Forwarder:
                 continue
             self._conclude(session, task, outcome, bytes(part))
             acks.append((outcome.id, outcome.attempt))
+        self._core.streams.flush()  # whoever waits need not wait for the rest
         if settled:
             self.sessions.send(session, [encode(m.ResultAcks(tuple(settled)))])
         if acks:
@@ -241,7 +242,7 @@ class Forwarder:
         after = after_attempt(TaskState(outcome.state), outcome.started, spec, Tries(task.failures, task.losses), worth_it=outcome.again)
         written = self.looking.live.pop(task.id)
         if isinstance(after, Again) or outcome.output is not None or written is not None or outcome.reason:
-            self._core.commit.next.attempts.append(attempt_row(task, outcome, body, time.time(), written))
+            self.endings.work(own_verdict=own_verdict).attempts.append(attempt_row(task, outcome, body, time.time(), written))
         if isinstance(after, Again):
             task.failures, task.losses = after.tries.failures, after.tries.losses
             task.attempt += after.new_attempt

@@ -19,6 +19,7 @@ from attrs import frozen
 from starlette.responses import Response
 
 from fedproxy.service.http import Patience, PatientHttp
+from fedproxy.service.streams import Write
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +74,8 @@ class Front(Protocol):
         """The answer to a batch of tasks, also where it is an error."""
         ...
 
-    def stream(self, token: str, group: str, after: int) -> AsyncGenerator[bytes, None] | Response:
-        """Results as they end, or the error."""
+    def stream(self, token: str, group: str, after: int, write: Write) -> AsyncGenerator[bytes, None] | Response:
+        """Results as they end, or the error. What can be sent by ``write`` at once need not come out of the stream."""
         ...
 
 
@@ -89,6 +90,10 @@ class ShortWay(PatientHttp):
         self._data = bytearray()
         """What has come of the next request."""
         self._request: Request | None = None
+        self._last: tuple[bytes, Request] | None = None
+        """The head of the last request, and what it meant: that of the next is often the same."""
+        self._plain: tuple[Response, bytes] | None = None
+        """The last answer, and its bytes."""
         self._end = 0
         """Where the request ends in the data."""
         self._serving: asyncio.Task[None] | None = None
@@ -129,7 +134,12 @@ class ShortWay(PatientHttp):
 
     def _read_head(self) -> Request | None:
         end = self._data.find(b"\r\n\r\n", 0, _HEAD_BYTES)
-        self._request = read_request(bytes(self._data[:end])) if end >= 0 else None
+        if end >= 0 and self._last is not None and self._last[0] == self._data[:end]:
+            self._request = self._last[1]
+        else:
+            head = bytes(self._data[:max(0, end)])
+            self._request = read_request(head)
+            self._last = (head, self._request) if self._request is not None else None
         self._end = end + 4 + (self._request.size if self._request else 0)
         return self._request
 
@@ -168,21 +178,29 @@ class ShortWay(PatientHttp):
             self._look_for_request()
 
     def _write_response(self, response: Response) -> None:
-        headers = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
-        self.transport.write(b"".join((_status_line(response.status_code), headers, b"\r\n", response.body)))
+        if self._plain is None or self._plain[0] is not response:
+            headers = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+            self._plain = response, b"".join((_status_line(response.status_code), headers, b"\r\n", response.body))
+        self.transport.write(self._plain[1])
 
     async def _stream(self, request: Request, group: str) -> None:
-        found = self._front.stream(request.token, group, request.after)
+        found = self._front.stream(request.token, group, request.after, self._write_piece)
         if isinstance(found, Response):
             self._write_response(found)
             return
         self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/vnd.fedproxy\r\ntransfer-encoding: chunked\r\n\r\n")
         async with aclosing(found) as chunks:
             async for chunk in chunks:
-                self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-                if self.flow.write_paused:
+                while not self._write_piece(chunk):
                     await self.flow.drain()
         self.transport.write(b"0\r\n\r\n")
+
+    def _write_piece(self, piece: bytes) -> bool:
+        """Send a piece of a stream; False, and nothing is sent, while the client is behind."""
+        if self.flow.write_paused:
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
 
     # ------------------------------------------------------------ the end of a connection
 

@@ -6,10 +6,15 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from fedproxy.config.reserve import Reserve
 from fedproxy.errors import FedproxyError, ServiceFullError
+from fedproxy.protocol.ids import new_task_id
+from fedproxy.protocol.states import TaskState
 from fedproxy.service.commit import Duplicates, GroupCommit
 from fedproxy.service.ledger import Ledger, Transaction
+from fedproxy.service.rows import LiveTask
 
 
 class FullLedger(Ledger):
@@ -70,3 +75,47 @@ def test_a_reserve_is_real_space_that_can_be_given_up_and_taken_again(tmp_path: 
     assert not reserve.held
     assert not path.exists()
     assert reserve.take()
+
+
+def a_task(seq: int) -> LiveTask:
+    return LiveTask(seq, new_task_id(), "me", "g", b"s", "e", TaskState.QUEUED, 0.0, 0.0, 1, payload=b"x")
+
+
+def test_what_nobody_waits_for_holds_up_no_small_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedproxy.service.commit._FAST_S", 60.0)  # any disk is fast
+
+    async def run() -> None:
+        ledger = Ledger(tmp_path / "service.db")
+        commit = GroupCommit(ledger, Reserve(tmp_path / "reserve", 4096))
+        commit.next.inserts.append(a_task(1))
+        await commit.flush()
+        reached: list[str] = []
+        commit.unhurried.other.append(lambda _connection: reached.append("unhurried"))
+        commit.then_soon(lambda: reached.append("told"))
+        commit.next.inserts.append(a_task(2))
+        inserted = asyncio.Event()
+        commit.insert_then(lambda _outcome: inserted.set())
+        await asyncio.wait_for(inserted.wait(), 5)
+        assert reached == []
+        while len(reached) < 2:
+            await asyncio.sleep(0.01)
+        assert reached == ["unhurried", "told"], "it is written unaided"
+        await commit.close()
+        ledger.close()
+
+    asyncio.run(run())
+
+
+def test_a_flush_takes_along_what_nobody_waited_for(tmp_path: Path) -> None:
+    async def run() -> None:
+        ledger = Ledger(tmp_path / "service.db")
+        commit = GroupCommit(ledger, Reserve(tmp_path / "reserve", 4096))
+        reached: list[str] = []
+        commit.unhurried.other.append(lambda _connection: reached.append("unhurried"))
+        commit.then_soon(lambda: reached.append("told"))
+        await asyncio.wait_for(commit.flush(), 5)
+        assert reached == ["unhurried", "told"]
+        await commit.close()
+        ledger.close()
+
+    asyncio.run(run())

@@ -12,6 +12,7 @@ from fedproxy.service.core import Core
 from fedproxy.service.intake import Intake
 from fedproxy.service.routes.answers import defect_response, error_response, user_with
 from fedproxy.service.routes.tasks import accept, results
+from fedproxy.service.streams import Write
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +35,9 @@ class RouteFront:
             log.exception("submit failed")
             return defect_response()
 
-    def stream(self, token: str, group: str, after: int) -> AsyncGenerator[bytes, None] | Response:
-        """Results as they end, or the error."""
+    def stream(self, token: str, group: str, after: int, write: Write) -> AsyncGenerator[bytes, None] | Response:
+        """Results as they end, or the error. What can be sent by ``write`` at once need not come out of the stream."""
         try:
-            return results(self._core, user_with(self._core, token), group, after)
+            return results(self._core, user_with(self._core, token), group, after, write)
         except FedproxyError as exc:
             return error_response(exc)

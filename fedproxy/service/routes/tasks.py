@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Annotated
 
@@ -22,14 +21,15 @@ from fedproxy.service.core import Core
 from fedproxy.service.intake import Intake
 from fedproxy.service.routes.answers import core_of, declared_bytes, forwarder_of, intake_of, read_body, user_of
 from fedproxy.service.rows import DONE_COLUMNS, done_from_row
-from fedproxy.service.streams import Subscriber
+from fedproxy.service.streams import Subscriber, Write, framed
 
 BINARY = "application/vnd.fedproxy"
-_LENGTH = struct.Struct("<I")
 _BATCH_OVERHEAD = 64 * 1024 * 1024
 _PAGE = 500
 _CURSOR_DIGITS = 18
 _NOTHING_TO_SAY = m.SubmitAck()
+_PLAIN = Response(b"", media_type=BINARY)
+"""Says that, in one piece with the headers."""
 Priority = Annotated[int, msgspec.Meta(ge=-2**31 + 1, le=2**31 - 1)]
 
 
@@ -51,7 +51,7 @@ async def accept(intake: Intake, user: str, data: bytes) -> Response:
     if not isinstance(message, m.Submit):
         raise ProtocolError(f"expected a Submit, got a {type(message).__name__}")
     ack = await intake.submit(user, message, body)
-    return Response(b"" if ack == _NOTHING_TO_SAY else encode(ack), media_type=BINARY)  # an empty body is sent in one piece with the headers
+    return _PLAIN if ack == _NOTHING_TO_SAY else Response(encode(ack), media_type=BINARY)
 
 
 async def _find(core: Core, user: str, text: str) -> tuple[m.Done, bytes, str, str]:
@@ -146,46 +146,38 @@ async def close_stream(request: Request) -> Response:
     return JSONResponse({})
 
 
-def _framed(cursor: int, items: list[tuple[m.Done, bytes]]) -> bytes:
-    head = encode(m.Finished(cursor, tuple(done for done, _ in items)))
-    bodies = [body for _, body in items]
-    return b"".join((_LENGTH.pack(len(head) + sum(map(len, bodies))), head, *bodies))
-
-
-async def results(core: Core, user: str, group_id: str, after: int) -> AsyncGenerator[bytes, None]:
-    """Endings after the cursor ``after``, framed, for as long as somebody reads."""
+async def results(core: Core, user: str, group_id: str, after: int, write: Write | None = None) -> AsyncGenerator[bytes, None]:
+    """Endings after the cursor ``after``, framed, for as long as somebody reads. What can be sent by ``write`` at once is sent that way."""
     # A group belongs to whoever submits to it: another user's stream of the same name is another stream.
-    with core.streams.subscribe(user, group_id) as subscriber:
-        cursor = after
+    with core.streams.subscribe(user, group_id, after, write) as subscriber:
         subscriber.behind = True  # begin with what has already ended
-        yield _framed(cursor, [])
+        yield framed(after, [])
         while not (core.streams.closing or subscriber.ended):
             if subscriber.behind:
-                async for chunk, reached in _catch_up(core, user, group_id, cursor, subscriber):
+                async for chunk in _catch_up(core, user, group_id, subscriber):
                     yield chunk
-                    cursor = reached
             else:
-                await subscriber.event.wait()
+                await subscriber.wait()
             items = subscriber.take()
             if not subscriber.behind:
-                cursor = core.streams.committed
-                yield _framed(cursor, items)
+                subscriber.cursor = core.streams.committed
+                yield framed(subscriber.cursor, items)
 
 
-async def _catch_up(core: Core, user: str, group_id: str, cursor: int, subscriber: Subscriber) -> AsyncIterator[tuple[bytes, int]]:
+async def _catch_up(core: Core, user: str, group_id: str, subscriber: Subscriber) -> AsyncIterator[bytes]:
     """Page through what ended after ``cursor``; from the last page on, the subscriber is live again."""
     sql = f"SELECT {DONE_COLUMNS} FROM tasks WHERE grp = ? AND done_seq > ? AND user = ? ORDER BY done_seq LIMIT {_PAGE}"  # noqa: S608 - constants
     while True:
         subscriber.behind = False  # what ends from here on is buffered, and may come twice
         subscriber.take()
         await core.commit.flush()  # what was pushed before is then in the ledger
-        rows = core.ledger.rows(sql, (group_id, cursor, user))
+        rows = core.ledger.rows(sql, (group_id, subscriber.cursor, user))
         items = []
         for row in rows:
-            done, body, cursor = done_from_row(row)
+            done, body, subscriber.cursor = done_from_row(row)
             items.append((done, body))
         if items:
-            yield _framed(cursor, items), cursor
+            yield framed(subscriber.cursor, items)
         if len(rows) < _PAGE:
             return
         await asyncio.sleep(0)

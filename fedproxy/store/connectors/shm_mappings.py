@@ -159,12 +159,16 @@ def _start_sweeper() -> None:
 
 def _sweep_now_and_then() -> None:
     """Sleeps as long as nothing is idle."""
+    swept = 0.0
     while True:
         with suppress(Empty):
             _returns.get(timeout=_SWEEP_S if _idle else None)
             time.sleep(_PAUSE_S)
             _look_at_idle()
-        sweep(time.monotonic())
+        now = time.monotonic()
+        if now - swept >= _SWEEP_S or len(_idle) > _MAX_IDLE:
+            swept = now
+            sweep(now)
 
 
 def _look_at_idle() -> None:
