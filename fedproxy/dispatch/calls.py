@@ -10,6 +10,29 @@ from fedproxy.dispatch.functions import SerializedFunction
 from fedproxy.dispatch.future import TaskFuture
 from fedproxy.protocol import messages as m
 from fedproxy.protocol.codec import Buffer, encode
+from fedproxy.protocol.flow import Pace
+
+
+@define(eq=False)
+class Queue:
+    """What one connection has under way at one endpoint."""
+
+    workers: int
+    under_way: int = 0
+    pace: Pace = field(factory=Pace)
+
+    def over(self, now: float) -> None:
+        """One has ended."""
+        self.under_way -= 1
+        if self.under_way > 0:
+            self.pace.ended(1, now)
+        else:
+            self.pace.rest()
+
+    @property
+    def gather_s(self) -> float:
+        """How long a call that goes behind these may wait for company."""
+        return self.pace.gather_s(self.under_way - self.workers, self.workers)
 
 
 @define(eq=False)
@@ -21,6 +44,7 @@ class Kind:
     function: SerializedFunction
     endpoint_name: str
     endpoint: str
+    queue: Queue = field(factory=lambda: Queue(1))
     sent: bool = False
 
 
@@ -32,6 +56,11 @@ class Call:
     kind: Kind
     parts: list[Buffer] = field(repr=False)
     future: TaskFuture[Any]
+
+    @property
+    def gather_s(self) -> float:
+        """How long it may wait for others to go along: for a while, if its endpoint has enough to do before it comes to it."""
+        return self.kind.queue.gather_s if self.item.priority <= 0 else 0.0
 
 
 def encode_batch(batch: list[Call], group: str, *, everything: bool = False) -> list[Buffer]:

@@ -31,6 +31,7 @@ _RETRY_FROM_S, _RETRY_MOST_S = 0.05, 2.0
 _FETCH_S = 0.2
 _SILENCE_S = 35.0
 _LENGTH = struct.Struct("<I")
+_SMALL_BYTES = 512
 
 
 class Connection:
@@ -64,23 +65,41 @@ class Connection:
         Raises:
             RuntimeError: the connection was closed.
         """
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            self._futures[call.item.id] = call.future
-            call.future.turns = self._turns
-            if uploads:
-                self._uploading += 1
-            if not self._receiving:
-                self._start()
+        self._expect([call], uploading=bool(uploads))
         if uploads:
             self._send_after(call, set(uploads))
             return
+        self._put([call])
+
+    def send_all(self, calls: list[Call]) -> None:
+        """The same with several, which go together.
+
+        Raises:
+            RuntimeError: the connection was closed.
+        """
+        self._expect(calls)
+        self._put(calls)
+
+    def _expect(self, calls: list[Call], *, uploading: bool = False) -> None:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            for call in calls:
+                self._futures[call.item.id] = call.future
+                call.future.turns = self._turns
+                call.kind.queue.under_way += 1
+                call.future.over = call.kind.queue.over
+            self._uploading += uploading
+            if not self._receiving:
+                self._start()
+
+    def _put(self, calls: list[Call]) -> None:
         try:
             # A callback that submits runs in one of our threads, and must not wait for itself.
-            self._outbox.put(call, may_wait=threading.current_thread() not in self._threads)
+            self._outbox.put(calls, may_wait=threading.current_thread() not in self._threads)
         except RuntimeError:  # closed just now, by another thread
-            self._forget(call.item.id)
+            for call in calls:
+                self._forget(call.item.id)
             raise
 
     def _send_after(self, call: Call, uploads: set[Future[None]]) -> None:
@@ -95,7 +114,7 @@ class Connection:
                 if uploads:
                     return
             if failed is None:
-                self._outbox.put(call, may_wait=False)
+                self._outbox.put([call], may_wait=False)
             else:
                 self._refuse([call], failed if isinstance(failed, errors.FedproxyError) else errors.TransferError(f"what it needs was not sent: {failed!r}"))
             with self._lock:
@@ -256,7 +275,11 @@ class Connection:
             self._lock.notify_all()
 
     def _forget(self, task_id: bytes) -> TaskFuture[Any] | None:
-        return self._futures.pop(task_id, None)
+        future = self._futures.pop(task_id, None)
+        if future is not None and future.over is not None:
+            with self._lock:
+                future.over(time.monotonic())
+        return future
 
     # ------------------------------------------------------------ receiving
 
@@ -327,12 +350,17 @@ class Connection:
                 self._lock.notify_all()
 
 
-def _read(data: memoryview) -> tuple[m.Finished, Iterator[tuple[m.Done, bytearray]]]:
+def _read(data: memoryview) -> tuple[m.Finished, Iterator[tuple[m.Done, bytes | bytearray]]]:
     message, body = decode(data)
     if not isinstance(message, m.Finished):
         raise errors.ProtocolError(f"expected Finished, got a {type(message).__name__}")
-    # Each in memory of its own: aligned, writable, and not the whole batch's.
-    return message, ((done, bytearray(part)) for done, part in zip(message.items, split(body, (d.size for d in message.items)), strict=True))
+    parts = split(body, (done.size for done in message.items))
+    return message, ((done, _own(part)) for done, part in zip(message.items, parts, strict=True))
+
+
+def _own(part: memoryview) -> bytes | bytearray:
+    """Memory of its own: not the whole batch's; what may hold an array is aligned and writable."""
+    return bytes(part) if len(part) <= _SMALL_BYTES else bytearray(part)
 
 
 def warn_offline(name: str) -> None:

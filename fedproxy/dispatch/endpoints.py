@@ -42,6 +42,7 @@ class EndpointInfo:
     """The store of what is pushed to it."""
     capacity: Capacity | None = None
     """What it has for tasks that ask for resources; None: it does not say."""
+    workers: int = 1
 
 
 @define
@@ -101,7 +102,8 @@ def _read(answer: dict[str, Any]) -> EndpointInfo:
     stores = tuple(url for url in profile.get("stores", ()) if not elsewhere and reachable(url))
     return EndpointInfo(answer["id"], answer["name"], answer["online"], profile.get("site", ""), stores, profile.get("python", ""),
                         profile.get("host", ""), profile.get("data_url", ""), profile.get("replicas", ""),
-                        Capacity(**profile["capacity"]) if "capacity" in profile else None)
+                        Capacity(**profile["capacity"]) if "capacity" in profile else None,
+                        int(answer.get("workers") or profile.get("workers") or 1))
 
 
 def _warn_of_python(info: EndpointInfo) -> None:

@@ -8,8 +8,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor as BaseExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -17,8 +18,8 @@ from typing import Any, TypeVar
 
 from attrs import asdict, define
 
-from fedproxy.dispatch.calls import Call, Kind
-from fedproxy.dispatch.chunks import call_chunk
+from fedproxy.dispatch.calls import Call, Kind, Queue
+from fedproxy.dispatch.chunks import call_chunk, call_each
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.connection import Connection
 from fedproxy.dispatch.content import call_key
@@ -44,6 +45,9 @@ from fedproxy.transfer.uploads import uploads_of
 T = TypeVar("T")
 _CHUNKS_PER_WORKER = 4
 _KINDS = 1_000
+_TOGETHER = 64
+"""So many chunks of a map are sent as one, before the others are looked at."""
+_Prepared = tuple[Call, Sequence[Future[None]]]
 
 
 @define
@@ -93,6 +97,7 @@ class Executor(BaseExecutor):
         """What the last call was, and its kind."""
         self._targets: dict[tuple[str, int], _Target] = {}
         """By endpoint and threshold."""
+        self._queues: dict[str, Queue] = {}
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._shut = False
@@ -140,6 +145,11 @@ class Executor(BaseExecutor):
 
     def submit_call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options, key: str | None = None) -> TaskFuture[Any]:
         """What every way of submitting comes to."""
+        call, uploads = self._call(fn, args, kwargs, options, key)
+        self._connection.send(call, uploads)
+        return call.future
+
+    def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options, key: str | None = None) -> _Prepared:
         created = time.time()
         function = serialize_function(fn)
         if self._shut:
@@ -165,8 +175,7 @@ class Executor(BaseExecutor):
         item = Item(
             task_id, kind.hash, packed.nbytes, created, key, tuple(needed.raw_id for needed in packed.needs),
             options.priority, None if options.deadline is None else options.deadline_s(created), memo, options.memoize != "refresh")
-        self._connection.send(Call(item, kind, packed.parts, future), uploads_of(packed.refs))
-        return future
+        return Call(item, kind, packed.parts, future), uploads_of(packed.refs)
 
     def flush(self) -> None:
         """Return when the service has every call that was submitted: from then on none is lost with this process."""
@@ -179,21 +188,27 @@ class Executor(BaseExecutor):
     def map_calls(self, fn: Callable[..., T], iterables: tuple[Iterable[Any], ...], timeout: float | None, chunksize: int | None,
                   options: Options) -> Iterator[T]:
         """What every way of mapping comes to. Memoized calls are remembered one by one, so they do not travel in chunks unless that is asked for."""
-        calls = list(zip(*iterables, strict=False))
+        alone = len(iterables) == 1
+        calls = list(iterables[0] if alone else zip(*iterables, strict=False))
+        run: Callable[..., list[Any]] = call_each if alone else call_chunk
         if chunksize is None and options.memoizes(fn):
             chunksize, options = 1, options.but(memoize=options.memoize or True)
         elif chunksize is None:
-            chunksize = max(1, -(-len(calls) // (self._workers() * _CHUNKS_PER_WORKER)))
+            chunksize = max(1, -(-len(calls) // (self._target(options).info.workers * _CHUNKS_PER_WORKER)))
         elif chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         deadline = None if timeout is None else time.monotonic() + timeout
         rest = iter(calls)
-        futures = [self.submit_call(call_chunk, (fn, chunk), {}, options) for chunk in iter(lambda: list(islice(rest, chunksize)), [])]
+        chunks = iter(lambda: list(islice(rest, chunksize)), [])
+        first = [self._call(run, (fn, chunk), {}, options) for chunk in islice(chunks, _TOGETHER)]
+        if any(uploads for _, uploads in first):
+            for call, uploads in first:
+                self._connection.send(call, uploads)
+        elif first:
+            self._connection.send_all([call for call, _ in first])
+        futures = [call.future for call, _ in first]
+        futures += [self.submit_call(run, (fn, chunk), {}, options) for chunk in chunks]
         return _results(futures, deadline)
-
-    def _workers(self) -> int:
-        status = self.client.get_endpoint_status(self._endpoint())
-        return int(status.get("workers") or status["profile"].get("workers") or 1)
 
     def reload_tasks(self, task_group_id: str | None = None, *, only: Container[str] | None = None) -> list[TaskFuture[Any]]:
         """Futures of all tasks of a group, in order of submission, also from another process. The executor goes on with that group.
@@ -270,9 +285,14 @@ class Executor(BaseExecutor):
             encoded = encode_spec(spec)
             if len(self._kinds) >= _KINDS:
                 self._kinds.clear()
-            kind = self._kinds[key] = Kind(spec_hash(encoded), encoded, function, self._endpoint(), target.info.id)
+            kind = self._kinds[key] = Kind(spec_hash(encoded), encoded, function, self._endpoint(), target.info.id, self._queue(target.info))
         self._last = (function, target, options, memoize, kind)
         return kind
+
+    def _queue(self, info: EndpointInfo) -> Queue:
+        queue = self._queues.setdefault(info.id, Queue(info.workers))
+        queue.workers = info.workers
+        return queue
 
     @property
     def resource_specification(self) -> dict[str, Any]:
@@ -299,6 +319,7 @@ class Executor(BaseExecutor):
         self.client = Client(self.client.url)
         self._connection, self._former = self._connect(None), []
         self._kinds.clear()
+        self._queues.clear()
         self._last = None
         self._targets.clear()
 

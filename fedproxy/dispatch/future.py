@@ -44,6 +44,8 @@ class TaskFuture(Future[T]):
         """The name of the call by its content, where its value is remembered."""
         self.turns: Turns | None = None
         """Who reads for it, from when it was sent."""
+        self.over: Callable[[float], None] | None = None
+        """Told when it has ended, from when it was sent."""
         self.done_info: Done | None = None
         self._resolved_at = 0.0
 

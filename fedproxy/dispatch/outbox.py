@@ -1,7 +1,8 @@
 """Sending calls: one thread, one line to the service, batches that grow by themselves.
 
 Strategy: natural batching. While one request is under way, what is submitted queues up and goes with the next; there is no timer and no request
-for a single task unless only one waits. A lone call is sent by its caller, which saves the way through the thread; the thread hears the answer.
+for a single task unless only one waits. A lone call is sent by its caller, which saves the way through the thread; the answer is heard by the next
+caller, or by the thread, which looks for answers now and then while there are calls (to wake it for each would cost a lone task a twentieth of its time).
 A batch that was not acknowledged is sent again with the same ids, which the service recognizes.
 """
 
@@ -32,6 +33,8 @@ _UNSENT_ITEMS = 50_000
 _ALONE_BYTES = 64 * 1024
 _RETRY_FROM_S, _RETRY_MOST_S = 0.05, 2.0
 _GIVE_UP_S = 300.0
+_LOOK_S, _STAY_S = 0.02, 1.0
+"""While lone calls go out, the sending thread looks so often for answers; it sleeps after so long without any."""
 
 
 class _Line(Enum):
@@ -44,7 +47,7 @@ class _Line(Enum):
 
 
 _LOOK = object()
-"""In the queue: an answer is to come."""
+"""In the queue: hear the answer that is to come."""
 
 
 @frozen
@@ -60,49 +63,81 @@ class Outbox:
 
     def __init__(self, rest: RestClient, group: str, answers: Answers, batch_items: int = BATCH_ITEMS) -> None:
         self._group, self._answers, self._batch_items = group, answers, batch_items
-        self._queue: queue.SimpleQueue[Call | object | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Call | list[Call] | object | None] = queue.SimpleQueue()
         self._line = rest.line("/v1/tasks")
         self._state = _Line.IDLE
         self._awaited: list[Call] = []
+        self._sent_at = 0.0
+        """When a caller last sent."""
+        self._looking = False
+        """Whether the thread will look for the answer without being told."""
         self._changed = threading.Condition()
         self._items = 0
         self._bytes = 0
         self._closed = False
 
-    def put(self, call: Call, *, may_wait: bool) -> None:
-        """Send a call, or queue it. Returns at once, unless very much is waiting and ``may_wait``: then it waits for room.
+    def put(self, calls: list[Call], *, may_wait: bool) -> None:
+        """Send calls that belong together, or queue them. Returns at once, unless very much is waiting and ``may_wait``: then it waits for room.
 
         Raises:
             RuntimeError: it was closed.
         """
+        size = sum(call.item.size for call in calls)
         with self._changed:
             while may_wait and (self._items >= _UNSENT_ITEMS or self._bytes >= _UNSENT_BYTES):
                 self._changed.wait(1.0)
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
-            self._items += 1
-            self._bytes += call.item.size
-            alone = self._state is _Line.IDLE and call.item.size <= _ALONE_BYTES and self._queue.empty()
+            self._items += len(calls)
+            self._bytes += size
+            alone = ((self._state is _Line.IDLE or self._state is _Line.AWAITED) and self._queue.empty() and size <= _ALONE_BYTES
+                     and len(calls) <= self._batch_items and not calls[0].gather_s and (self._state is _Line.IDLE or self._line.answered()))
             if alone:
                 self._state = _Line.CLAIMED
+                awaited, self._awaited = self._awaited, []
         if alone:
-            self._send_alone(call)
+            self._send_alone(calls, awaited)
         else:
-            self._queue.put(call)
+            for call in calls:
+                self._queue.put(call)
 
-    def _send_alone(self, call: Call) -> None:
+    def _hear(self, awaited: list[Call]) -> None:
+        """Hear the answer that has come to a lone call. Anything but a plain acknowledgement is left to the thread, which asks again."""
+        plain = False
+        try:
+            plain = not self._line.finish()
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the thread asks again and reports it
+            log.debug("the answer to a lone call: %s", exc)
+        finally:
+            if not plain:
+                self._queue.put(awaited)
+        if plain:
+            self._answers.acknowledged(awaited, m.SubmitAck())
+            with self._changed:
+                self._forget(awaited)
+
+    def _send_alone(self, calls: list[Call], awaited: list[Call]) -> None:
+        """Send calls; what has been answered to the one before is heard then, while the service works."""
         started = False
         try:
-            started = self._line.start(encode_batch([call], self._group))
+            started = self._line.start(encode_batch(calls, self._group))
         finally:
+            if awaited:
+                self._hear(awaited)
             with self._changed:
                 self._state = _Line.AWAITED if started else _Line.IDLE
-                self._awaited = [call] if started else []
+                self._awaited = calls if started else []
+                self._sent_at = time.monotonic()
                 self._changed.notify_all()
-            self._queue.put(_LOOK if started else call)
+                looking, self._looking = self._looking, True
+            if not started:
+                self._queue.put(calls)
+            elif not looking:
+                self._queue.put(_LOOK)
 
     def flush(self) -> None:
         """Return when all that was put has been acknowledged or refused."""
+        self._queue.put(_LOOK)
         with self._changed:
             while self._items:
                 self._changed.wait(1.0)
@@ -121,7 +156,9 @@ class Outbox:
 
     def _send_some(self) -> bool:
         """Send what waits, as far as one request carries it, or wait for something. False: this is the end."""
-        entry = self._queue.get()
+        entry = self._next()
+        if isinstance(entry, Call) and not self._closed and (gather_s := entry.gather_s):
+            time.sleep(gather_s)
         awaited = self._take_line()
         if awaited:
             self._guarded(awaited, self._finish)
@@ -131,6 +168,18 @@ class Outbox:
         with self._changed:
             self._state = _Line.IDLE
         return more
+
+    def _next(self) -> Call | list[Call] | object | None:
+        """What is to be done next."""
+        while True:
+            try:
+                return self._queue.get(timeout=_LOOK_S if self._looking else None)
+            except queue.Empty:
+                with self._changed:
+                    quiet_s = time.monotonic() - self._sent_at
+                    if self._state is _Line.AWAITED and quiet_s >= _LOOK_S:
+                        return _LOOK
+                    self._looking = quiet_s < _STAY_S or self._state in (_Line.AWAITED, _Line.CLAIMED)
 
     def _take_line(self) -> list[Call]:
         """Make the line ours; returns what a caller has sent on it and nobody has heard an answer to."""
@@ -150,18 +199,22 @@ class Outbox:
             log.exception("submitting failed")
             self._answers.refused(batch, errors.ServiceError(f"submitting failed: {exc!r}"))
         with self._changed:
-            self._items -= len(batch)
-            self._bytes -= sum(call.item.size for call in batch)
-            self._changed.notify_all()
+            self._forget(batch)
 
-    def _batch_from(self, entry: Call | object | None) -> tuple[list[Call], bool]:
+    def _forget(self, batch: list[Call]) -> None:
+        """These have been answered. Under the lock."""
+        self._items -= len(batch)
+        self._bytes -= sum(call.item.size for call in batch)
+        self._changed.notify_all()
+
+    def _batch_from(self, entry: Call | list[Call] | object | None) -> tuple[list[Call], bool]:
         """What waits, as far as one request carries it, and whether more may come."""
         batch: list[Call] = []
         size = 0
         while entry is not None:
-            if isinstance(entry, Call):
-                batch.append(entry)
-                size += entry.item.size
+            calls = entry if isinstance(entry, list) else [entry] if isinstance(entry, Call) else []
+            batch += calls
+            size += sum(call.item.size for call in calls)
             if len(batch) >= self._batch_items or size >= _BATCH_BYTES:
                 return batch, True
             try:

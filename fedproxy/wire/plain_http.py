@@ -73,13 +73,13 @@ def receive(connection: socket.socket) -> bytes:
     return data
 
 
-def read_head(connection: socket.socket) -> tuple[Head, bytes]:
-    """The head of an answer, and what has come behind it.
+def read_head(connection: socket.socket, begun: bytes = b"") -> tuple[Head, bytes]:
+    """The head of an answer, of which ``begun`` has come, and what has come behind it.
 
     Raises:
         OSError: it did not come, or is none.
     """
-    data = b""
+    data = begun
     while (end := data.find(b"\r\n\r\n")) < 0:
         data += receive(connection)
         if len(data) > _HEAD_BYTES:
@@ -90,7 +90,7 @@ def read_head(connection: socket.socket) -> tuple[Head, bytes]:
 
 
 def read_body(connection: socket.socket, head: Head, begun: bytes) -> bytes:
-    """The body of an answer with a length.
+    """The body of an answer with a length, and whatever has come behind it.
 
     Raises:
         OSError: it did not come whole, or has no length.

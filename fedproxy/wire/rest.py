@@ -215,6 +215,10 @@ class Line:
             return False
         return True
 
+    def answered(self) -> bool:
+        """Whether `finish` need not wait for long."""
+        return self._fast is not None and self._fast.answered()
+
     def finish(self) -> bytes:
         """The answer to what was started. Raises as `RestClient.json`."""
         assert self._fast is not None
