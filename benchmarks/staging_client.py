@@ -21,13 +21,19 @@ from fedproxy.dispatch.client import Client
 from fedproxy.store import ref_of
 
 _RECEIVE = """
-import socket, sys
+import os, socket, sys
 end = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 buffer = memoryview(bytearray(1 << 20))
-left = int(sys.argv[3])
+left, path = int(sys.argv[3]), sys.argv[4]
+file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600) if path else -1
 while left:
-    left -= end.recv_into(buffer)
+    count = end.recv_into(buffer)
+    left -= count
+    if path:
+        os.write(file, buffer[:count])
 end.sendall(b"!")
+if path:
+    os.unlink(path)
 """
 
 
@@ -57,6 +63,7 @@ class StagingClient:
     """Puts data at A, has it used at B."""
 
     def __init__(self, folder: Path, prefix: list[str], addresses: list[str]) -> None:
+        self._folder = folder
         self._store = Store.from_url(f"file://{folder / 'A' / 'store'}")
         self._prefix, self._address = prefix, addresses[0]
         self._client = Client()
@@ -66,11 +73,12 @@ class StagingClient:
         found: dict[str, Any] = getattr(self, f"do_{what}")(**params)
         return found
 
-    def do_raw(self, size: int) -> dict[str, Any]:
-        """A plain socket copy from A's memory to B's."""
+    def do_raw(self, size: int, *, to_file: bool = False) -> dict[str, Any]:
+        """A plain socket copy from A's memory to B's, or to a new file in B's memory file system."""
+        path = str(self._folder / "B" / "plain-copy") if to_file else ""
         data = memoryview(self._rng.bytes(min(size, 1 << 24)))
         with socket.create_server((self._address, 0)) as server:
-            receiver = subprocess.Popen([*self._prefix, sys.executable, "-c", _RECEIVE, self._address, str(server.getsockname()[1]), str(size)])
+            receiver = subprocess.Popen([*self._prefix, sys.executable, "-c", _RECEIVE, self._address, str(server.getsockname()[1]), str(size), path])
             end, _ = server.accept()
             began = time.perf_counter()
             left = size

@@ -28,7 +28,7 @@ from typing import Any
 
 import msgspec
 from attrs import field, frozen
-from xxhash import xxh3_64_digest, xxh3_64_hexdigest
+from xxhash import xxh3_64_digest
 
 from fedproxy.errors import ConfigError, DataLostError, DigestMismatchError, FedproxyError, StagingFullError, TicketError, TransferError
 from fedproxy.protocol.tickets import Gate, Grant, Ticket, granted
@@ -258,12 +258,10 @@ class _Handler(BaseHTTPRequestHandler):
         pieces = [(at, min(at + LEAF_BYTES, start + length)) for at in range(start, start + length, LEAF_BYTES)]
         if len(digests) != len(pieces) or any(end - at < LEAF_BYTES and end != total for at, end in pieces):
             raise TransferError("a PUT brings whole pieces and a digest for each")
-        buffer = memoryview(bytearray(min(LEAF_BYTES, length)))
         for (at, end), digest in zip(pieces, digests, strict=True):
-            self._receive(buffer[: end - at])
-            if not hmac.compare_digest(xxh3_64_hexdigest(buffer[: end - at]), digest):
+            if not hmac.compare_digest(partial.pour(at, end, self._receive).hex().encode(), digest.encode()):
+                partial.spoil(at)
                 raise DigestMismatchError(f"bytes {at} to {end} are not what was sent")
-            partial.write(at, buffer[: end - at])
             partial.settle(at, end, digest)
         whole = arrivals.settled(grant, partial)
         self._start(201 if whole else 200, 0, {})

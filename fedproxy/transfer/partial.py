@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from xxhash import xxh3_64_hexdigest
+from xxhash import xxh3_64, xxh3_64_hexdigest
 
 from fedproxy.config.home import PRIVATE_FILE
 from fedproxy.errors import StagingFullError, TransferError
@@ -24,6 +24,8 @@ LEAF_BYTES = 4 * 1024 * 1024
 """Pieces are this long and start at its multiples; the last one may be shorter."""
 Range = tuple[int, int]
 """First byte, byte behind the last."""
+_AT_ONCE_BYTES = 256 * 1024
+"""Received, hashed and written while it is in the processor's cache."""
 
 
 class Partial:
@@ -102,6 +104,20 @@ class Partial:
         except OSError as exc:
             raise StagingFullError(f"cannot write {self.path}: {exc.strerror}", hint="free space there, or lower space_bytes") from exc
 
+    def pour(self, start: int, end: int, read_into: Callable[[memoryview], object]) -> bytes:
+        """Write a piece as it comes; its xxh3-64 digest, for whoever calls `settle` or `spoil`. Raises as `write`, and what ``read_into`` raises.
+
+        Args:
+            read_into: fills a view with what comes next.
+        """
+        buffer, digest = _buffer(), xxh3_64()
+        for at in range(start, end, len(buffer)):
+            view = buffer[: end - at]
+            read_into(view)
+            digest.update(view)
+            self.write(at, view)
+        return digest.digest()
+
     def settle(self, start: int, end: int, digest: str) -> None:
         """A piece is whole in the file, and has this xxh3-64 digest (16 hex digits)."""
         try:
@@ -111,6 +127,11 @@ class Partial:
             raise StagingFullError(f"cannot write {self._record_path}: {exc.strerror}", hint="free space there") from exc
         with self._lock:
             self._have[start] = end
+
+    def spoil(self, start: int) -> None:
+        """What was poured there is not what was sent, whatever was there before."""
+        with self._lock:
+            self._have.pop(start, None)
 
     def settle_all(self) -> None:
         """Somebody else wrote the whole file: take it as it is.
@@ -160,6 +181,17 @@ class Partial:
         for path in (self.path, self._record_path) if self.size > LEAF_BYTES else (self.path,):
             with suppress(OSError):
                 os.unlink(path)
+
+
+_local = threading.local()
+
+
+def _buffer() -> memoryview:
+    """A buffer of this thread's own."""
+    found: memoryview | None = getattr(_local, "buffer", None)
+    if found is None:
+        found = _local.buffer = memoryview(bytearray(_AT_ONCE_BYTES))
+    return found
 
 
 def leaves(size: int) -> list[Range]:

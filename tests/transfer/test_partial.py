@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,16 @@ def test_neighbouring_pieces_are_asked_for_together():
     assert runs(leaves(SIZE), SIZE) == [(0, SIZE)]
     assert runs(leaves(SIZE), LEAF_BYTES + 1000) == [(0, LEAF_BYTES), (LEAF_BYTES, SIZE)]
     assert runs([(0, 5), (10, 15)], 100) == [(0, 5), (10, 15)]
+
+
+def test_a_piece_that_was_written_over_with_something_else_counts_as_missing(tmp_path: Path):
+    with closing(Partial(tmp_path, "x", 2 * LEAF_BYTES)) as partial:
+        source = BytesIO(b"a" * LEAF_BYTES + b"b" * LEAF_BYTES)
+        digest = partial.pour(0, LEAF_BYTES, source.readinto)
+        assert digest.hex() == xxh3_64_hexdigest(b"a" * LEAF_BYTES)
+        partial.settle(0, LEAF_BYTES, digest.hex())
+        partial.pour(0, LEAF_BYTES, source.readinto)
+        partial.spoil(0)
+        assert partial.missing()[0] == (0, LEAF_BYTES)
+    with closing(Partial(tmp_path, "x", 2 * LEAF_BYTES)) as again:
+        assert len(again.missing()) == 2

@@ -1,8 +1,9 @@
 """From the data server of an endpoint at the source: ranges over parallel streams, many small objects in one answer, resumed where it broke off.
 
 Strategy: a stream asks for its next range before it has read the last one, so that the link is never idle for a round trip. Large objects are cut
-into runs that all streams take from one queue; small ones travel in batches. What arrives is checked piece by piece against the digests that came
-along, and a wrong piece is asked for again.
+into runs that all streams take from one queue; small ones travel in batches. Batches from one source take turns, so that what was asked for first
+arrives first, with the whole link, instead of all of it late; what is large does not hold up what is small. What arrives is checked piece by piece
+against the digests that came along, and a wrong piece is asked for again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 from attrs import define, field, frozen
-from xxhash import xxh3_64_digest, xxh3_64_hexdigest
 
 from fedproxy.config.home import host_id
 from fedproxy.errors import (
@@ -24,6 +24,7 @@ from fedproxy.errors import (
     FedproxyError,
     RouteUnavailableError,
     SourceLostError,
+    StagingFullError,
     TransferError,
 )
 from fedproxy.protocol.tickets import Grant
@@ -42,6 +43,7 @@ _LONGEST_RUN_BYTES = 32 * 1024 * 1024
 _AGAIN = 3
 _AHEAD = 2
 _IDLE_S = 15.0
+_LARGE_BYTES = 64 * 1024 * 1024
 
 
 @frozen
@@ -119,6 +121,8 @@ class DirectRoute:
         self._idle: deque[tuple[float, Connection]] = deque()
         """Connections between two batches: a new one would have to find out again how much the link carries."""
         self._lock = threading.Lock()
+        self._turns: dict[tuple[str, bool], threading.Semaphore] = {}
+        """By source, and whether a batch is large: as many streams as there may be at once. First come, first served."""
 
     def fetch(self, batch: Sequence[Move], trip: Trip, watch: Watch) -> None:
         """See `Route.fetch`."""
@@ -180,11 +184,18 @@ class DirectRoute:
     def _pull(self, work: _Work) -> None:
         streams = 1 if is_loopback(work.endpoint.data_url) else self._streams  # nothing is in flight there that a second one could add to
         count = min(streams, len(work.jobs))
+        large = sum(move.wanted.size for move in work.moves) > _LARGE_BYTES
+        with self._lock:
+            turns = self._turns.setdefault((work.endpoint.data_url, large), threading.Semaphore(streams))
         with ThreadPoolExecutor(count, "fedproxy-stream") as pool:
-            ends = [pool.submit(self._stream, work) for _ in range(count)]
+            ends = [pool.submit(self._in_turn, turns, work) for _ in range(count)]
         errors = [error for end in ends if (error := end.exception()) is not None]
         if errors and len(work.over) < len(work.moves):
             raise errors[0]
+
+    def _in_turn(self, turns: threading.Semaphore, work: _Work) -> None:
+        with turns:
+            self._stream(work)
 
     def _stream(self, work: _Work) -> None:
         """Take jobs until there are no more; after a refusal (the server closes the connection then) over another connection."""
@@ -237,15 +248,13 @@ class DirectRoute:
         pieces = [(at, min(at + LEAF_BYTES, job.end)) for at in range(job.start, job.end, LEAF_BYTES)]
         if length != job.end - job.start + DIGEST_BYTES * len(pieces):
             raise TransferError("the data server answered another range than was asked for")
-        buffer = _buffer()
         for start, end in pieces:
-            view = buffer[: end - start]
-            connection.read_into(view)
-            digest = xxh3_64_hexdigest(view)
-            if connection.read(DIGEST_BYTES).hex() != digest:
+            digest = self._pour(connection, work, job.place, start, end)
+            if connection.read(DIGEST_BYTES) == digest:
+                self._keep(work, job.place, start, end, digest)
+            else:
+                work.moves[job.place].partial.spoil(start)
                 self._wrong(work, Run(job.place, start, end, job.attempt + 1))
-                continue
-            self._keep(work, job.place, start, view, digest)
 
     def _take_small(self, connection: Connection, work: _Work, job: Small, place: int) -> None:
         found, size, digest = BATCH_HEAD.unpack(connection.read(BATCH_HEAD.size))
@@ -255,19 +264,32 @@ class DirectRoute:
             return
         if size != move.wanted.size:
             raise SourceLostError(f"the object has {size:,} bytes, not {move.wanted.size:,}")
-        view = _buffer()[:size]
-        connection.read_into(view)
-        if xxh3_64_digest(view) != digest:
+        if self._pour(connection, work, place, 0, size) == digest:
+            self._keep(work, place, 0, size, digest)
+        else:
             self._wrong(work, Small((place,), job.attempt + 1))
-            return
-        self._keep(work, place, 0, view, digest.hex())
 
-    def _keep(self, work: _Work, place: int, start: int, view: memoryview, digest: str) -> None:
+    def _pour(self, connection: Connection, work: _Work, place: int, start: int, end: int) -> bytes:
+        """Receive a piece; its digest. Where there is no room for it, it is received all the same: the next answer is behind it."""
+        read = 0
+
+        def read_into(view: memoryview) -> None:
+            nonlocal read
+            connection.read_into(view)
+            read += len(view)
+
+        try:
+            return work.moves[place].partial.pour(start, end, read_into)
+        except StagingFullError as exc:
+            work.fail(place, exc)
+            connection.skip(end - start - read)
+            return b""
+
+    def _keep(self, work: _Work, place: int, start: int, end: int, digest: bytes) -> None:
         move = work.moves[place]
         try:
-            move.partial.write(start, view)
-            move.partial.settle(start, start + len(view), digest)
-            work.watch.advanced(move, len(view))
+            move.partial.settle(start, end, digest.hex())
+            work.watch.advanced(move, end - start)
         except FedproxyError as exc:  # no room, or nobody wants it: the others go on
             work.fail(place, exc)
             return
@@ -292,17 +314,6 @@ class DirectRoute:
 
 def _places(job: Job) -> tuple[int, ...]:
     return (job.place,) if isinstance(job, Run) else job.places
-
-
-_local = threading.local()
-
-
-def _buffer() -> memoryview:
-    """A buffer of this thread's own, as long as a piece."""
-    found: memoryview | None = getattr(_local, "buffer", None)
-    if found is None:
-        found = _local.buffer = memoryview(bytearray(LEAF_BYTES))
-    return found
 
 
 def server_of(site: Site, store: str = "") -> Endpoint:
