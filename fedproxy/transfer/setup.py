@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from fedproxy.config.endpoint import Transfer
@@ -22,6 +23,8 @@ from fedproxy.transfer.speeds import Speeds
 from fedproxy.transfer.stager import Here, Limits, Parts, Stager
 from fedproxy.wire.rest import RestClient
 
+_PUBLISHED = re.compile(r"(.+://.+)=([a-z][a-z0-9+.-]*://.+)")
+
 
 def offers(site: str, config: Transfer) -> Site:
     """What this side has for routes."""
@@ -38,10 +41,10 @@ def published(config: Transfer) -> dict[str, str]:
     """
     found = {}
     for entry in config.published:
-        store, separator, url = entry.rpartition("=")
-        if not separator or "://" not in store or "://" not in url:
+        parts = _PUBLISHED.fullmatch(entry)
+        if parts is None:
             raise ConfigError(f"transfer.published: not STORE_URL=URL: {entry!r}")
-        found[store] = url
+        found[parts[1]] = parts[2]
     return found
 
 

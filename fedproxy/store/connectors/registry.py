@@ -34,7 +34,7 @@ FACTORIES: dict[str, str] = {
 }
 """Scheme to "module:factory". Schemes that are not here and not an entry point go to fsspec."""
 
-EXTRAS: dict[str, str] = {"redis": "redis", "s3fs": "s3", "globus_sdk": "globus"}
+EXTRAS: dict[str, str] = {"redis": "redis", "s3fs": "s3", "paramiko": "sftp", "globus_sdk": "globus"}
 """Module that may be missing, to the extra that brings it."""
 
 _FSSPEC = f"{_HERE}.fsspec:connect"

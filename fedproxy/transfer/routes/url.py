@@ -22,6 +22,7 @@ from fedproxy.transfer.plan import URL
 from fedproxy.transfer.routes.base import Move, Trip, Watch
 
 _MOST_REDIRECTS = 5
+_SFTP = ("sftp", "ssh")
 _OWN_FILES = frozenset({"file", "local", "memory", "", "arrow_hdfs", "reference", "dir", "simplecache", "filecache", "blockcache", "cached"})
 Reader = Callable[[int, int], bytes]
 """Bytes from … to …; fewer only at the end."""
@@ -44,7 +45,7 @@ class UrlRoute:
             if watch.cancelled(move):
                 continue
             try:
-                with closing(open_url(f"{base.rstrip('/')}/{quote(move.source.key)}", self._guard, stall_s=self._stall_s)) as source:
+                with closing(open_url(below(base, move.source.key), self._guard, stall_s=self._stall_s)) as source:
                     move.partial.resize(move.wanted.size or source.size)
                     receive(source.read, move.partial, lambda count, move=move: watch.advanced(move, count))  # type: ignore[misc]
             except FedproxyError as exc:
@@ -54,6 +55,12 @@ class UrlRoute:
 
     def close(self) -> None:
         """Connections last for one object only."""
+
+
+def below(base: str, key: str) -> str:
+    """The URL of an object of a folder; the folder's options stay behind it."""
+    folder, mark, options = base.partition("?")
+    return f"{folder.rstrip('/')}/{quote(key)}{mark}{options}"
 
 
 def receive(read: Reader, partial: Partial, advanced: Callable[[int], None]) -> None:
@@ -144,8 +151,9 @@ class HttpSource:
 class FsspecSource:
     """One URL of any other protocol."""
 
-    def __init__(self, url: str, guard: Guard) -> None:
-        self._files, self._path = filesystem_for(url, guard)
+    def __init__(self, url: str, guard: Guard, *, stall_s: float) -> None:
+        self._sftp = urlsplit(url).scheme in _SFTP
+        self._files, self._path = filesystem_for(url, guard, stall_s=stall_s)
         self.size = int(self._call(self._files.size, self._path))
 
     def _call(self, work: Callable[..., Any], *args: Any) -> Any:
@@ -160,19 +168,24 @@ class FsspecSource:
 
     def read(self, start: int, end: int) -> bytes:
         """A range. Raises SourceLostError, TransferStalledError."""
-        return bytes(self._call(self._files.cat_file, self._path, start, end))
+        return bytes(self._call(self._read_ahead if self._sftp else self._files.cat_file, self._path, start, end))
+
+    def _read_ahead(self, path: str, start: int, end: int) -> bytes:
+        """By SFTP a range is many requests: all of them are under way at once, where ``cat_file`` waits for each."""
+        with self._files.open(path, "rb") as file:
+            return b"".join(file.readv([(start, end - start)]))
 
     def close(self) -> None:
         """Let the file system close its connections."""
         self._files = None
 
 
-def filesystem_for(url: str, guard: Guard) -> tuple[Any, str]:
+def filesystem_for(url: str, guard: Guard, *, stall_s: float = 30.0) -> tuple[Any, str]:
     """fsspec's file system of a URL, and the path in it. Its host is resolved and checked, and the connection is made to that address.
 
     Raises:
         ForbiddenAddressError: it leads where it may not.
-        RouteUnavailableError: there is no such host, or the protocol's library is not installed.
+        RouteUnavailableError: there is no such host, it does not let us in, or the protocol's library is not installed.
     """
     import fsspec
 
@@ -184,10 +197,14 @@ def filesystem_for(url: str, guard: Guard) -> tuple[Any, str]:
         options["host"] = guard.resolve(str(options["host"]), int(options.get("port", 0)))
     elif (endpoint := options.get("endpoint_url")) is not None:
         guard.resolve(urlsplit(endpoint).hostname or "", urlsplit(endpoint).port or 443)
+    if config.protocol == "ftp":
+        options.setdefault("timeout", stall_s)
     try:
         files = fsspec.filesystem(config.protocol, skip_instance_cache=True, **options)
-    except (OSError, ImportError, ValueError) as exc:
-        raise RouteUnavailableError(f"cannot open {config.protocol}://{config.netloc}: {exc}") from exc
+        if config.protocol in _SFTP:
+            files.ftp.get_channel().settimeout(stall_s)
+    except Exception as exc:  # fsspec's file systems raise whatever their clients raise
+        raise RouteUnavailableError(f"cannot open {config.protocol}://{config.netloc}: {type(exc).__name__}: {exc}") from exc
     return files, config.path if "host" in options else f"{config.netloc}{config.path}"
 
 
@@ -202,7 +219,7 @@ def open_url(url: str, guard: Guard, *, stall_s: float) -> HttpSource | FsspecSo
     if urlsplit(url).scheme in ("http", "https"):
         return HttpSource(url, guard, stall_s=stall_s)
     try:
-        return FsspecSource(url, guard)
+        return FsspecSource(url, guard, stall_s=stall_s)
     except FedproxyError:
         raise
     except (OSError, ImportError, ValueError) as exc:
