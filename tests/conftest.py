@@ -11,6 +11,7 @@ import pytest
 
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.executor import Executor
+from fedproxy.testing.globus import GlobusStandIn
 from tests.programs import Programs
 
 _TEARDOWN_S = 180
@@ -63,3 +64,15 @@ def executor(client: Client) -> Iterator[Executor]:
         yield made
     finally:
         made.shutdown(wait=False)
+
+
+@pytest.fixture
+def globus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GlobusStandIn]:
+    """Nobody is logged in; fedproxy's home is ``home`` below the test's folder, and not there yet."""
+    monkeypatch.setenv("FEDPROXY_HOME", str(tmp_path / "home"))
+    for name in ("CLIENT_ID", "CLIENT_SECRET", "TRANSFER_TOKEN"):
+        monkeypatch.delenv(f"FEDPROXY_GLOBUS_{name}", raising=False)
+    with GlobusStandIn() as made:
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
+        yield made

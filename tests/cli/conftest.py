@@ -29,6 +29,15 @@ def clean_env(home):
 
 
 @pytest.fixture
+def as_user(clean_env, home, monkeypatch):
+    """This process belongs to ``home``, too."""
+    for name in [name for name in os.environ if name.startswith("FEDPROXY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FEDPROXY_HOME", str(home))
+    monkeypatch.setenv("FEDPROXY_SITE", clean_env["FEDPROXY_SITE"])
+
+
+@pytest.fixture
 def cli(clean_env):
     """Run ``fedproxy`` in its own home; whatever it left running is stopped at the end."""
 

@@ -29,12 +29,8 @@ def need_redis():
 
 
 @pytest.fixture
-def client(cli, home, clean_env, monkeypatch):
+def client(cli, as_user):
     """A service runs in ``home``; this process is its client."""
-    for name in [name for name in os.environ if name.startswith("FEDPROXY_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("FEDPROXY_HOME", str(home))
-    monkeypatch.setenv("FEDPROXY_SITE", clean_env["FEDPROXY_SITE"])
     done = cli("service", "start", "--detach")
     assert done.returncode == 0, done.stderr
     with fedproxy.Client() as made:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,28 +16,17 @@ from fedproxy.testing.globus import GlobusStandIn
 from fedproxy.testing.globus_replies import TRANSFER_SCOPE, data_access
 
 
-@pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GlobusStandIn]:
-    monkeypatch.setenv("FEDPROXY_HOME", str(tmp_path / "fp"))
-    for name in ("CLIENT_ID", "CLIENT_SECRET", "TRANSFER_TOKEN"):
-        monkeypatch.delenv(f"FEDPROXY_GLOBUS_{name}", raising=False)
-    with GlobusStandIn() as made:
-        for name, value in made.environment.items():
-            monkeypatch.setenv(name, value)
-        yield made
-
-
-def test_a_user_logs_in_once_with_consents_and_logs_out(service: GlobusStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_a_user_logs_in_once_with_consents_and_logs_out(globus: GlobusStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                         capsys: pytest.CaptureFixture[str]) -> None:
-    collection, client = service.collection(tmp_path / "c", consent=True), service.native_client()
+    collection, client = globus.collection(tmp_path / "c", consent=True), globus.native_client()
     (tmp_path / "c" / "file").write_text("x")
-    monkeypatch.setattr("sys.stdin", io.StringIO(service.code(f"{TRANSFER_SCOPE} {data_access(collection)}") + "\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(globus.code(f"{TRANSFER_SCOPE} {data_access(collection)}") + "\n"))
     assert run(["globus", "login", "--client-id", client, "--consent", collection]) == exits.OK
     assert collection in capsys.readouterr().out  # the page that is to be visited names the consent
     for name in ("globus.json", "globus-tokens.json"):
-        assert (tmp_path / "fp" / name).stat().st_mode & 0o077 == 0
-    assert json.loads((tmp_path / "fp" / "globus.json").read_text()) == {"client_id": client}
-    service.expire_tokens()
+        assert (tmp_path / "home" / name).stat().st_mode & 0o077 == 0
+    assert json.loads((tmp_path / "home" / "globus.json").read_text()) == {"client_id": client}
+    globus.expire_tokens()
     assert Globus(find_login()).find(collection, "/file") is not None
     assert run(["globus", "status"]) == exits.OK
     assert run(["globus", "logout"]) == exits.OK
@@ -46,10 +34,10 @@ def test_a_user_logs_in_once_with_consents_and_logs_out(service: GlobusStandIn, 
     assert "log in again" in capsys.readouterr().err
 
 
-def test_a_wrong_code_and_nobody_there_are_told_in_one_line(service: GlobusStandIn, monkeypatch: pytest.MonkeyPatch,
+def test_a_wrong_code_and_nobody_there_are_told_in_one_line(globus: GlobusStandIn, monkeypatch: pytest.MonkeyPatch,
                                                             capsys: pytest.CaptureFixture[str]) -> None:
     for typed in ("wrong\n", ""):
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-        assert run(["globus", "login", "--client-id", service.native_client()]) != exits.OK
+        assert run(["globus", "login", "--client-id", globus.native_client()]) != exits.OK
         assert "Traceback" not in capsys.readouterr().err
     assert run(["globus", "status"]) != exits.OK

@@ -19,12 +19,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def client(cli, home, clean_env, monkeypatch):
+def client(cli, as_user):
     """The service and the endpoint ``local`` run in ``home``; this process is its client."""
-    for name in [name for name in os.environ if name.startswith("FEDPROXY_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("FEDPROXY_HOME", str(home))
-    monkeypatch.setenv("FEDPROXY_SITE", clean_env["FEDPROXY_SITE"])
     done = cli("up", "--workers", "1")
     assert done.returncode == 0, done.stderr
     with fedproxy.Client() as made:

@@ -8,11 +8,14 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from fedproxy.dispatch.client import Client
-from fedproxy.store import Store
+from fedproxy.store import Store, elsewhere
 from tests.programs import Programs, wait_for
 
 AGENT = """
@@ -93,8 +96,19 @@ class Sites:
     def stop(self) -> None:
         self.programs.stop()
 
+    def __enter__(self) -> Sites:
+        return self
 
-def at_site(monkeypatch: object, site: str, folder: Path, extra: Mapping[str, str] = {}) -> None:
-    """This process is a client at ``site`` from now on."""
-    for name, value in {"FEDPROXY_SITE": site, "FEDPROXY_REACH": "site", "FEDPROXY_HOME": str(folder / f"client-{site}"), **extra}.items():
-        monkeypatch.setenv(name, value)  # type: ignore[attr-defined]
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+@contextmanager
+def at_site(site: str, folder: Path, extra: Mapping[str, str] = {}) -> Iterator[None]:
+    """This process is a client at ``site`` while the block runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"FEDPROXY_SITE": site, "FEDPROXY_REACH": "site", "FEDPROXY_HOME": str(folder / f"client-{site}"), **extra}.items():
+            patch.setenv(name, value)
+        elsewhere.own_sites_only.cache_clear()
+        yield
+    elsewhere.own_sites_only.cache_clear()

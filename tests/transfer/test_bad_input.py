@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from fedproxy.errors import (
     TransferStalledError,
     UnreachableSiteError,
 )
-from fedproxy.store import elsewhere, ref_of
+from fedproxy.store import ref_of
 from tests.programs import wait_for
 from tests.transfer.gated_proxy import GatedProxy
 from tests.transfer.sites import Sites, at_site
@@ -62,18 +63,10 @@ class Setting:
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
-    with pytest.MonkeyPatch.context() as patch:
-        made = Setting(tmp_path_factory.mktemp("bad"))
-        at_site(patch, "laptop", made.sites.folder, {"FEDPROXY_TRANSFER_ROUTES": "[direct]"})
-        elsewhere.own_sites_only.cache_clear()
-        try:
-            made.start()
-            yield made
-        finally:
-            made.proxy.close()
-            made.sites.stop()
-            patch.undo()
-            elsewhere.own_sites_only.cache_clear()
+    made = Setting(tmp_path_factory.mktemp("bad"))
+    with at_site("laptop", made.sites.folder, {"FEDPROXY_TRANSFER_ROUTES": "[direct]"}), made.sites, closing(made.proxy):
+        made.start()
+        yield made
 
 
 @pytest.fixture

@@ -17,9 +17,7 @@ import pytest
 import fedproxy
 from fedproxy.dispatch.executor import Executor
 from fedproxy.errors import DigestMismatchError, FilePathError, ForbiddenAddressError, GlobusTaskError, SourceLostError
-from fedproxy.store import elsewhere
 from fedproxy.store.ref import Ref
-from fedproxy.testing import servers
 from fedproxy.testing.globus import GlobusStandIn
 from fedproxy.transfer.file_stager import own_stager
 from fedproxy.transfer.remote_file import SCHEME, FileSpec, refuse_links
@@ -73,15 +71,6 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
 
 
 @pytest.fixture(scope="module")
-def globus() -> Iterator[GlobusStandIn]:
-    with GlobusStandIn() as made, pytest.MonkeyPatch.context() as patch:
-        client, secret = made.confidential_client()
-        for name, value in {**made.environment, "FEDPROXY_GLOBUS_CLIENT_ID": client, "FEDPROXY_GLOBUS_CLIENT_SECRET": secret}.items():
-            patch.setenv(name, value)
-        yield made
-
-
-@pytest.fixture(scope="module")
 def archive(globus: GlobusStandIn, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A collection that belongs to no site."""
     folder = tmp_path_factory.mktemp("archive")
@@ -89,34 +78,21 @@ def archive(globus: GlobusStandIn, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}.items():
-            patch.setenv(name, value)
-        with servers.s3_server() as server:
-            yield server
-
-
-@pytest.fixture(scope="module")
-def sites(tmp_path_factory: pytest.TempPathFactory, globus: GlobusStandIn, bucket: str) -> Iterator[Sites]:
+def sites(tmp_path_factory: pytest.TempPathFactory, globus: GlobusStandIn, s3: str) -> Iterator[Sites]:
     """``lab`` may read from this machine and has a collection; ``strict`` may not, and has none; ``lazy`` fetches when it must."""
     made = Sites(tmp_path_factory.mktemp("sites"))
-    with pytest.MonkeyPatch.context() as patch:
-        at_site(patch, "laptop", made.folder)
-        elsewhere.own_sites_only.cache_clear()
+    with at_site("laptop", made.folder):
         own_stager.cache_clear()
         try:
-            shown = made.folder / "lab-collection"
-            made.start("lab", workers=2, allowed_hosts=("127.0.0.1",), globus_collection=globus.collection(shown), globus_folder=str(shown))
-            made.start("strict")
-            made.start("lazy", prefetch=False, allowed_hosts=("127.0.0.1",))
-            yield made
+            with made:
+                shown = made.folder / "lab-collection"
+                made.start("lab", workers=2, allowed_hosts=("127.0.0.1",), globus_collection=globus.collection(shown), globus_folder=str(shown))
+                made.start("strict")
+                made.start("lazy", prefetch=False, allowed_hosts=("127.0.0.1",))
+                yield made
         finally:
-            made.stop()
             own_stager().close()
             own_stager.cache_clear()
-            patch.undo()
-            elsewhere.own_sites_only.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -224,8 +200,8 @@ def test_a_command_line_has_the_local_path(lab: Executor, web: tuple[Path, str])
     assert lab.submit(fedproxy.ShellFunction("wc -w < {file}"), file=fedproxy.RemoteFile(f"{web[1]}/words")).result(60).stdout.strip() == "3"
 
 
-def test_folders_come_from_object_storage_and_go_there(lab: Executor, bucket: str, tmp_path: Path) -> None:
-    url = f"s3://bucket/folder?endpoint_url={bucket}"
+def test_folders_come_from_object_storage_and_go_there(lab: Executor, s3: str, tmp_path: Path) -> None:
+    url = f"s3://bucket/folder?endpoint_url={s3}"
     (tmp_path / "folder" / "sub").mkdir(parents=True)
     (tmp_path / "folder" / "a").write_text("A")
     (tmp_path / "folder" / "sub" / "b").write_text("B")

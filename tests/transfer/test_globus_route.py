@@ -16,7 +16,7 @@ from fedproxy.config.lifetimes import TASK_DATA_TTL_S
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.executor import Executor
 from fedproxy.errors import GlobusPausedError, GlobusTaskError
-from fedproxy.store import Store, elsewhere, ref_of
+from fedproxy.store import Store, ref_of
 from fedproxy.testing.globus import GlobusStandIn
 from fedproxy.transfer.objects import Replica, Wanted
 from fedproxy.transfer.routes.base import Outgoing
@@ -30,21 +30,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def globus() -> Iterator[GlobusStandIn]:
-    with GlobusStandIn() as made, pytest.MonkeyPatch.context() as patch:
-        client, secret = made.confidential_client()
-        for name, value in {**made.environment, "FEDPROXY_GLOBUS_CLIENT_ID": client, "FEDPROXY_GLOBUS_CLIENT_SECRET": secret}.items():
-            patch.setenv(name, value)
-        yield made
-
-
-@pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory, globus: GlobusStandIn) -> Iterator[Sites]:
     """``lab`` shows its store in a collection; the store of ``attic`` lies outside of its collection. ``only`` may use Globus only, ``any`` all routes."""
     made = Sites(tmp_path_factory.mktemp("sites"))
-    with pytest.MonkeyPatch.context() as patch:
-        at_site(patch, "laptop", made.folder)
-        elsewhere.own_sites_only.cache_clear()
+    with at_site("laptop", made.folder), made:
 
         def collection(site: str, below: str = "") -> dict[str, object]:
             folder = made.folder / site / below
@@ -53,20 +42,15 @@ def sites(tmp_path_factory: pytest.TempPathFactory, globus: GlobusStandIn) -> It
             (made.folder / f"shown-{site}" / "data").symlink_to(folder)
             return {"globus_collection": shown, "globus_base_path": "/data", "globus_folder": str(folder)}
 
-        try:
-            made.start("lab", data_host="", **collection("lab"))
-            made.start("attic", data_host="", **collection("attic", "exchange"))
-            made.start("only", routes=("globus",), give_up_s=3.0, **collection("only"))
-            made.start("impatient", routes=("globus",), give_up_s=1.0, stall_s=0.2, **collection("impatient"))
-            measured = made.folder / "any" / "endpoints" / "any" / "data" / "speeds.json"
-            measured.parent.mkdir(parents=True)
-            measured.write_text(json.dumps([{"source": "lab", "here": "any", "route": "globus", "setup_s": 0.01, "bytes_per_s": 1e9, "samples": 3}]))
-            made.start("any", **collection("any", "exchange"))
-            yield made
-        finally:
-            made.stop()
-            patch.undo()
-            elsewhere.own_sites_only.cache_clear()
+        made.start("lab", data_host="", **collection("lab"))
+        made.start("attic", data_host="", **collection("attic", "exchange"))
+        made.start("only", routes=("globus",), give_up_s=3.0, **collection("only"))
+        made.start("impatient", routes=("globus",), give_up_s=1.0, stall_s=0.2, **collection("impatient"))
+        measured = made.folder / "any" / "endpoints" / "any" / "data" / "speeds.json"
+        measured.parent.mkdir(parents=True)
+        measured.write_text(json.dumps([{"source": "lab", "here": "any", "route": "globus", "setup_s": 0.01, "bytes_per_s": 1e9, "samples": 3}]))
+        made.start("any", **collection("any", "exchange"))
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,7 @@ import pytest
 
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.executor import Executor
-from fedproxy.store import Store, elsewhere
-from fedproxy.testing import servers
+from fedproxy.store import Store
 from tests.programs import wait_for
 from tests.transfer.sites import Sites, at_site
 from tests.transfer.web import web_server
@@ -29,41 +28,26 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}.items():
-            patch.setenv(name, value)
-        with servers.s3_server() as server:
-            yield f"s3://bucket/shared?endpoint_url={server}"
-
-
-@pytest.fixture(scope="module")
-def sites(tmp_path_factory: pytest.TempPathFactory, files: tuple[Path, str], bucket: str) -> Iterator[Sites]:
+def sites(tmp_path_factory: pytest.TempPathFactory, files: tuple[Path, str], s3: str) -> Iterator[Sites]:
     """Source ``all`` offers every route; the others one each, and no data server. Destinations ``only-…`` may use one route, ``any`` all of them."""
     folder, url = files
+    bucket = f"s3://bucket/shared?endpoint_url={s3}"
     made = Sites(tmp_path_factory.mktemp("sites"))
-    with pytest.MonkeyPatch.context() as patch:
-        at_site(patch, "laptop", made.folder)
-        elsewhere.own_sites_only.cache_clear()
+    with at_site("laptop", made.folder), made:
         here = {"allowed_hosts": ("127.0.0.1",), "buckets": (bucket,)}
-        try:
-            for source in ("all", "web", "cloud", "hidden"):
-                (made.folder / source).mkdir()
-            os.symlink(made.folder / "all" / "store", folder / "all")
-            os.symlink(made.folder / "web" / "store", folder / "web")
-            store = made.store("all").url
-            made.start("all", buckets=(bucket,), published=(f"{store}={url}/all",))
-            made.start("web", data_host="", published=(f"{made.store('web').url}={url}/web",))
-            made.start("cloud", data_host="", buckets=(bucket,))
-            made.start("hidden", data_host="")
-            for route in ("bucket", "url", "relay", "direct"):
-                made.start(f"only-{route}", routes=(route,), **here)
-            made.start("any", **here)
-            yield made
-        finally:
-            made.stop()
-            patch.undo()
-            elsewhere.own_sites_only.cache_clear()
+        for source in ("all", "web", "cloud", "hidden"):
+            (made.folder / source).mkdir()
+        os.symlink(made.folder / "all" / "store", folder / "all")
+        os.symlink(made.folder / "web" / "store", folder / "web")
+        store = made.store("all").url
+        made.start("all", buckets=(bucket,), published=(f"{store}={url}/all",))
+        made.start("web", data_host="", published=(f"{made.store('web').url}={url}/web",))
+        made.start("cloud", data_host="", buckets=(bucket,))
+        made.start("hidden", data_host="")
+        for route in ("bucket", "url", "relay", "direct"):
+            made.start(f"only-{route}", routes=(route,), **here)
+        made.start("any", **here)
+        yield made
 
 
 @pytest.fixture(scope="module")

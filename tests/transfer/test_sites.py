@@ -10,7 +10,6 @@ import pytest
 
 from fedproxy.dispatch.client import Client
 from fedproxy.dispatch.executor import Executor
-from fedproxy.store import elsewhere
 from tests.transfer.sites import Sites, at_site
 
 MB = 1_000_000
@@ -25,16 +24,9 @@ def doubled(array: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sites]:
-    made = Sites(tmp_path)
-    at_site(monkeypatch, "A", tmp_path)
-    elsewhere.own_sites_only.cache_clear()
-    try:
+def sites(tmp_path: Path) -> Iterator[Sites]:
+    with at_site("A", tmp_path), Sites(tmp_path) as made:
         yield made
-    finally:
-        made.stop()
-        monkeypatch.undo()
-        elsewhere.own_sites_only.cache_clear()
 
 
 @pytest.fixture

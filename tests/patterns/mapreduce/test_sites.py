@@ -11,7 +11,6 @@ import pytest
 
 from fedproxy.patterns import mapreduce
 from fedproxy.patterns.mapreduce import Options
-from fedproxy.store import elsewhere
 from tests.transfer.sites import Sites, at_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -20,17 +19,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     made = Sites(tmp_path_factory.mktemp("sites"))
-    with pytest.MonkeyPatch.context() as patch:
-        at_site(patch, "laptop", made.folder)
-        elsewhere.own_sites_only.cache_clear()
-        try:
-            made.start("home", allowed_hosts=("127.0.0.1",))
-            made.start("far")
-            yield made
-        finally:
-            made.stop()
-            patch.undo()
-            elsewhere.own_sites_only.cache_clear()
+    with at_site("laptop", made.folder), made:
+        made.start("home", allowed_hosts=("127.0.0.1",))
+        made.start("far")
+        yield made
 
 
 @pytest.fixture(scope="module")
