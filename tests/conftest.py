@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -25,6 +26,16 @@ def pytest_runtest_teardown() -> Generator[None, None, None]:
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What others leave in the temporary folder when they are killed (Parsl's managers, Open MPI, Dask) goes at the end. Its path is short: for sockets."""
+    tmp_path_factory.getbasetemp()  # stays where it is
+    with tempfile.TemporaryDirectory(prefix="fp-", ignore_cleanup_errors=True) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture

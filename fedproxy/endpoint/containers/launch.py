@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import socket
 import subprocess
-import tempfile
 from pathlib import Path
 
 from fedproxy.config.containers import Containers
 from fedproxy.endpoint.containers.plan import Plan
 from fedproxy.endpoint.containers.runtimes import Runtime
 from fedproxy.endpoint.engines.launch import MARK, Started, widen
+from fedproxy.endpoint.scratch import Scratch
 
 _PATH_BYTES = 100
 """The kernel takes Unix socket paths of 107 bytes."""
@@ -27,15 +26,15 @@ class Channels:
     """A folder for the sockets of one engine's containers."""
 
     def __init__(self) -> None:
-        self._folder: Path | None = None
+        self._scratch: Scratch | None = None
 
     def open(self, number: int) -> tuple[socket.socket, Path]:
         """A listening socket, and its path."""
-        if self._folder is None:
+        if self._scratch is None:
             runtime = os.environ.get("XDG_RUNTIME_DIR", "")
             base = runtime if runtime and len(runtime) < _PATH_BYTES - 40 and os.access(runtime, os.W_OK) else None
-            self._folder = Path(tempfile.mkdtemp(prefix="fedproxy-", dir=base))
-        folder = self._folder / str(number)
+            self._scratch = Scratch("sockets", base)
+        folder = self._scratch.path / str(number)
         folder.mkdir(mode=0o700)
         path = folder / "worker"
         listener = socket.socket(socket.AF_UNIX)
@@ -46,9 +45,9 @@ class Channels:
 
     def close(self) -> None:
         """Remove the folder. Idempotent."""
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        if self._scratch is not None:
+            self._scratch.remove()
+            self._scratch = None
 
 
 class InContainer:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from attrs import evolve
@@ -27,6 +24,7 @@ from fedproxy.endpoint.catalog import AgentCatalog
 from fedproxy.endpoint.engines.base import Callbacks, Job
 from fedproxy.endpoint.engines.local import LocalEngine
 from fedproxy.endpoint.engines.relay import Plain, RelayAddress
+from fedproxy.endpoint.scratch import Scratch
 from fedproxy.errors import EndpointError, ProtocolError
 from fedproxy.protocol import messages as m
 from fedproxy.protocol import worker_messages as w
@@ -36,7 +34,6 @@ from fedproxy.wire.curve import KeyPair
 from fedproxy.wire.zmq_channel import Channel, Peer
 
 _AHEAD = Ahead(cover_s=0.002, most=8)
-_FOLDER = f"fedproxy-place-{socket.gethostname()}-"
 _HOLD_S = 0.25
 """A bundle that takes longer gives back what it has not begun."""
 _ANSWER_S = 0.01
@@ -150,25 +147,15 @@ def _reachable(address: RelayAddress) -> str:
         hint="set engine.address to an address of the agent's machine that its nodes can reach")
 
 
-def _sweep() -> None:
-    """Remove the folders of processes of ours that were killed."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
-        pid = path.name.removeprefix(_FOLDER).partition("-")[0]
-        with suppress(OSError):
-            if pid.isdigit() and path.stat().st_uid == os.getuid() and not Path(f"/proc/{pid}").exists():
-                shutil.rmtree(path, ignore_errors=True)
-
-
 class _Place:
     """Everything that lives on the loop."""
 
     def __init__(self, address: RelayAddress, host: str) -> None:
         self._loop = asyncio.get_running_loop()
-        _sweep()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+        self._scratch = Scratch("place")
         self._catalog = AgentCatalog()
         self._engine = LocalEngine(
-            LocalConfig(max_workers=1), self._folder, self._catalog, Callbacks(lambda _ids: None, self._on_end),
+            LocalConfig(max_workers=1), self._scratch.path, self._catalog, Callbacks(lambda _ids: None, self._on_end),
             evolve(address.containers, prefetch=()), ahead=_AHEAD)
         self._unacknowledged: dict[tuple[bytes, int], tuple[m.Outcome, bytes]] = {}
         self._fresh: list[tuple[m.Outcome, bytes]] = []
@@ -196,7 +183,7 @@ class _Place:
             await asyncio.sleep(_LOOK_S)
 
     def _last_words(self) -> str:
-        logs = sorted(self._folder.rglob("*.log"), key=lambda path: path.stat().st_mtime)
+        logs = sorted(self._scratch.path.rglob("*.log"), key=lambda path: path.stat().st_mtime)
         return logs[-1].read_text(errors="replace")[-1000:] if logs else "it wrote nothing"
 
     async def run(self, number: int, buffer: bytes) -> None:
@@ -341,7 +328,7 @@ class _Place:
         await self._engine.stop()
         await asyncio.sleep(_LOOK_S)  # for what is handed over to leave
         self._channel.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.remove()
         for waiting in (self._granted, self._over):
             if waiting is not None and not waiting.done():
                 waiting.set_exception(EndpointError(self.ended))
