@@ -221,7 +221,10 @@ class BundledEngine:
 
     def answered(self, outcome: m.Outcome, body: bytes) -> None:
         """The first answer for an attempt counts."""
+        under_way = len(self._flights)
         job = self._flights.end(outcome.id, outcome.attempt)
+        if len(self._flights) < under_way:  # its bundle had landed before its last answer came: only now is there a place
+            self.changed()
         self._cancelled.pop(outcome.id, None)
         if job is None:
             return
@@ -309,6 +312,7 @@ class BundledEngine:
     def _lose(self, jobs: Iterable[Job], reason: str) -> None:
         for job in jobs:
             self._end(job, TaskState.LOST, f"it may have started: {reason}")
+        self.changed()
 
     def _end(self, job: Job, state: TaskState, reason: str, *, started: bool = True) -> None:
         self._cancelled.pop(job.task.id, None)
