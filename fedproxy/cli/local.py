@@ -84,4 +84,4 @@ def _print_status(service: state.ServiceState, endpoints: list[state.EndpointSta
         output.table("Endpoints", state.COLUMNS, [each.as_row() for each in endpoints], right=state.NUMBERS, wide=True)
     for each in endpoints:
         if each.problem:
-            output.warn(each.problem)
+            output.warn(f"endpoint {each.name!r}: {each.problem}")

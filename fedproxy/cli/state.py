@@ -55,6 +55,7 @@ class EndpointState:
     in_flight: int | None = None
     """Tasks that were handed to the agent and have not ended."""
     problem: str | None = None
+    """Why it is misconfigured, or what keeps its engine from working."""
     report: View | None = None
     """What the agent said of itself last, see `fedproxy.protocol.report`; None while it is not connected."""
 
@@ -99,12 +100,13 @@ def endpoint_state(name: str, view: View | None = None) -> EndpointState:
     online = bool(view and view["online"])
     connected = "disconnected" if view and not online else "connected"
     state = "stopped" if pid is None else connected if ready else "starting"
+    report = (view.get("report") if view and online else None) or {}
     return EndpointState(
         name, state, pid, _endpoint_id(running.directory), _age_s(pid) if pid else None, config.site,
         workers=view["profile"].get("workers") if view and online else config.engine.max_workers,
         idle=view["idle"] if view and online and view["workers"] else None,  # unknown before the first heartbeat
         queued=view["queued"] if view else None, in_flight=view["in_flight"] if view else None,
-        report=view.get("report") if view else None,
+        problem=report.get("engine", {}).get("problem") or None, report=view.get("report") if view else None,
     )
 
 

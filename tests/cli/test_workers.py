@@ -30,12 +30,8 @@ sandbox:
 
 
 @pytest.fixture
-def start(cli, home, clean_env, monkeypatch):
+def start(cli, home, as_user):
     """A client of a service in ``home`` and of the endpoint ``local`` with this configuration."""
-    for name in [name for name in os.environ if name.startswith("FEDPROXY_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("FEDPROXY_HOME", str(home))
-    monkeypatch.setenv("FEDPROXY_SITE", clean_env["FEDPROXY_SITE"])
     opened = []
 
     def begin(config):
@@ -135,3 +131,10 @@ def test_an_endpoint_whose_setup_fails_does_not_start(cli, home):
     done = cli("endpoint", "start", "local", "--detach")
     assert done.returncode == 1
     assert "endpoint_setup ended with code 7" in done.stderr
+
+
+def test_workers_that_cannot_start_are_told_in_the_status(start, cli, wait_until):
+    start("engine:\n  max_workers: 1\n  worker_init: |\n    set -e\n    no-such-program\n")
+    wait_until(lambda: "workers die while they start" in (json.loads(cli("endpoint", "status", "local", "--json").stdout)["problem"] or ""), 60)
+    assert "no-such-program: command not found" in cli("endpoint", "status", "local").stdout
+    assert "endpoint 'local': workers die while they start" in cli("status").stderr

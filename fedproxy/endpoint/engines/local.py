@@ -70,9 +70,8 @@ class LocalEngine:
         self._memory = MemoryWatch(config)
         self._run_s: dict[bytes, float] = {}
         self._numbers = 0
-        self._failed_starts = 0
-        self._stopping = False
-        self._filling = False
+        self._failed_starts, self._problem = 0, ""
+        self._stopping = self._filling = False
         self._removals: set[asyncio.Future[None]] = set()
         self._all_gone = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -149,11 +148,11 @@ class LocalEngine:
     def load(self) -> Load:
         """Counts of workers and waiting jobs."""
         ready = [worker for worker in self._workers if worker.ready]
-        return Load(len(ready), sum(not worker.jobs for worker in ready), len(self._waiting) + len(self._shares.blocked))
+        return Load(len(ready), sum(not worker.jobs for worker in ready), len(self._waiting) + len(self._shares.blocked), problem=self._problem)
 
     def details(self) -> Mapping[str, object]:
         """Each worker: process id, whether it has announced itself, how many jobs it holds."""
-        return {"workers": [worker.details() for worker in self._workers], **self._pool.details(self._workers)}
+        return {"workers": [worker.details() for worker in self._workers], **self._pool.details(self._workers), "problem": self._problem}
 
     async def stop(self) -> None:
         """Kill all workers; every job ends."""
@@ -225,7 +224,7 @@ class LocalEngine:
             worker.idle_since = worker.up_since = time.monotonic()
             self._pool.ready(worker)
             worker.written.begins_at(message.wrote)
-            self._failed_starts = 0
+            self._failed_starts, self._problem = 0, ""
             log.info("worker %d is ready (%.2f s, Python %s)", worker.pid, time.monotonic() - worker.started, message.python)
         self._fill_soon()
 
@@ -300,7 +299,8 @@ class LocalEngine:
             return
         self._failed_starts += 1
         if self._failed_starts == _START_FAILURES:
-            log.error("workers die while they start: %s", worker.epitaph())
+            self._problem = f"workers die while they start: {worker.epitaph()}"
+            log.error("%s", self._problem)
         self._loop.call_later(_RESTART_DELAY_S, self._respawn)
 
     def _respawn(self) -> None:

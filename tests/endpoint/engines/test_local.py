@@ -61,3 +61,18 @@ def test_workers_come_with_the_load_and_go_when_they_were_idle(tmp_path: Path) -
             assert await bench.value(again) == "rested"
 
     asyncio.run(scene())
+
+
+def test_workers_that_die_while_they_start_are_a_problem_until_one_is_ready(tmp_path: Path) -> None:
+    async def scene() -> None:
+        broken = tmp_path / "broken"
+        broken.touch()
+        async with running(LocalEngine(max_workers=1, worker_init=f"if [ -e {broken} ]; then echo no such module >&2; exit 3; fi"), tmp_path) as bench:
+            task = bench.submit(double, 1)
+            await bench.until(lambda: "exited with code 3" in bench.engine.load().problem, "the problem to be said")
+            assert "no such module" in str(bench.engine.details()["problem"])
+            broken.unlink()
+            assert await bench.value(task) == 2
+            assert bench.engine.load().problem == ""
+
+    asyncio.run(scene())
