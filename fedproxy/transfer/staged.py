@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future
+from math import inf
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from fedproxy.errors import DataLostError, FedproxyError, UnreachableSiteError
 from fedproxy.transfer.objects import Wanted
@@ -72,3 +74,25 @@ class Entry:
             "id": self.id, "object": self.wanted.id, "destination": destination, "source": self.source or self.wanted.origin.site, "route": self.route,
             "size": self.wanted.size, "done": min(self.done, self.wanted.size or self.done), "state": self.state, "error": str(self.error or ""),
             "explain": self.explain, "attempts": self.attempts, "tasks": self.asked, "endpoint": endpoint, "started": self.started, "ended": self.ended}
+
+
+@frozen
+class BatchLimits:
+    """What may go together at the most; its first object always may."""
+
+    objects: int
+    size_bytes: float = inf
+
+
+def first_batch(queue: Iterable[Entry], now: float, limits: BatchLimits) -> list[Entry]:
+    """The first that is due, and those behind it from the same site, up to the limits."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in queue:
+        if (entry.due > now and not entry.unwanted) or (batch and entry.wanted.origin.site != batch[0].wanted.origin.site):
+            continue
+        size += entry.wanted.size
+        if batch and (len(batch) >= limits.objects or size > limits.size_bytes):
+            break
+        batch.append(entry)
+    return batch

@@ -29,13 +29,12 @@ from fedproxy.transfer.service_link import Atlas, ServiceLink
 from fedproxy.transfer.sites import Site
 from fedproxy.transfer.space import Space
 from fedproxy.transfer.speeds import Speeds
-from fedproxy.transfer.staged import CANCELLED, DONE, FAILED, MOVING, OVER, QUEUED, Entry
+from fedproxy.transfer.staged import CANCELLED, DONE, FAILED, MOVING, OVER, QUEUED, BatchLimits, Entry, first_batch
 
 log = logging.getLogger(__name__)
 
-_BATCH_BYTES = 64 * 1024 * 1024
-_BATCH_OBJECTS = 200
-_GLOBUS_OBJECTS = 10_000
+_BATCH = BatchLimits(200, 64 * 1024 * 1024)
+_GLOBUS_BATCH = BatchLimits(10_000)
 _HEAD_BYTES = 128
 _REPORT_S = 1.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
@@ -193,19 +192,9 @@ class Stager:
 
     def _claim(self) -> list[Entry]:
         """The first that is due, and those behind it from the same site, up to the size of a batch."""
-        now = time.monotonic()
-        due = [entry for entry in self._queue if entry.due <= now or entry.unwanted]
-        most = _GLOBUS_OBJECTS if self.here.offers.globus.collection else _BATCH_OBJECTS
-        batch: list[Entry] = []
-        size = 0
-        for entry in due:
-            if batch and entry.wanted.origin.site != batch[0].wanted.origin.site:
-                continue
-            size += entry.wanted.size
-            if batch and (len(batch) >= most or (size > _BATCH_BYTES and most == _BATCH_OBJECTS)):
-                break
-            batch.append(entry)
-        self._queue = _without(self._queue, batch)
+        batch = first_batch(self._queue, time.monotonic(), _GLOBUS_BATCH if self.here.offers.globus.collection else _BATCH)
+        gone = set(map(id, batch))
+        self._queue = [entry for entry in self._queue if id(entry) not in gone]
         return batch
 
     def _work(self, batch: Sequence[Entry]) -> None:
@@ -400,10 +389,3 @@ class Stager:
                 log.debug("the service was not told of %d transfers: %s", len(told), exc)
                 for entry in told:
                     entry.changed = True
-
-
-def _without(queue: Sequence[Entry], batch: Sequence[Entry]) -> list[Entry]:
-    gone = set(map(id, batch))
-    return [entry for entry in queue if id(entry) not in gone]
-
-
