@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 
 from fedproxy.cli import exits, output
 from fedproxy.config.locate import locate_service
+from fedproxy.errors import NotFoundError
 from fedproxy.wire.rest import RestClient
 
 app = App(name="transfer", help="Objects on their way between sites.")
@@ -103,6 +104,9 @@ def show_sites(name: str = "", *, json: Json = False) -> int:
     """
     told = _ask("GET", "/v1/sites")
     endpoints = [each for each in told["endpoints"] if not name or each["profile"].get("site") == name]
+    if name and not endpoints:
+        known = sorted({str(each["profile"]["site"]) for each in told["endpoints"] if each["profile"].get("site")})
+        raise NotFoundError(f"no site {name!r}", hint=f"there are: {', '.join(known)}" if known else "sites are known by their endpoints")
     if json:
         output.emit_json({**told, "endpoints": endpoints})
         return exits.OK

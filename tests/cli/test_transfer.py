@@ -56,6 +56,8 @@ def test_sites_say_what_they_offer_and_nothing_secret(here: Client, running: Pro
     shown = capsys.readouterr().out
     assert "data server" in shown
     assert "the service has a relay" in shown
+    assert run(["site", "show", "nowhere"]) == 1
+    assert "no site 'nowhere'" in capsys.readouterr().err
     assert run(["site", "show", "--json"]) == 0
     text = capsys.readouterr().out
     assert json.loads(text)["endpoints"][0]["profile"]["data_url"].startswith("http://127.0.0.1:")
