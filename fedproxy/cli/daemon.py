@@ -66,7 +66,8 @@ def start(daemon: Daemon, *, extra: Sequence[str] = (), timeout_s: float = 30.0)
         if info := daemon.ready():
             return info
         if child and child.poll() is not None and not daemon.pid():
-            raise FedproxyError(f"{daemon.title} ended at once: {_last_words(daemon.log)}", hint=f"see {daemon.log}")
+            said, hint = _last_words(daemon.log)
+            raise FedproxyError(f"{daemon.title} ended at once: {said}", hint=hint or f"see {daemon.log}")
         time.sleep(_TICK_S)
     if child:
         _signal(child.pid, signal.SIGKILL)
@@ -177,6 +178,8 @@ def last_lines(path: Path, count: int) -> list[str]:
         return []
 
 
-def _last_words(log: Path) -> str:
-    lines = [line for line in last_lines(log, 40) if line.strip() and not line.startswith("hint: ")]
-    return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+def _last_words(log: Path) -> tuple[str, str]:
+    """The end of a log: what went wrong, and the hint behind it."""
+    lines = [line for line in last_lines(log, 40) if line.strip()]
+    hint = lines.pop().removeprefix("hint: ") if lines and lines[-1].startswith("hint: ") else ""
+    return lines[-1].removeprefix("error: ") if lines else "it said nothing", hint

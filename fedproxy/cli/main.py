@@ -11,7 +11,10 @@ from cyclopts import App, CycloptsError, Parameter
 
 from fedproxy.cli import configuration, endpoint, exits, globus, local, output, service, store, task, transfer
 from fedproxy.cli.demo.command import demo
-from fedproxy.errors import FedproxyError
+from fedproxy.errors import FedproxyError, MissingExtraError
+
+_OF_PROGRAMS = frozenset({"alembic", "cryptography", "prometheus_client", "psutil", "sqlalchemy", "starlette", "structlog", "uvicorn", "zmq"})
+"""What the service and the agent need and a client does not."""
 
 
 def _version() -> str:
@@ -72,9 +75,14 @@ def _outcome(command: Callable[[], object]) -> int:
         sys.stderr.close()  # the reader of our output is gone; nobody wants to hear about it
         return exits.OK
     except (FedproxyError, OSError, ImportError) as exc:
-        output.complain(exc)
+        output.complain(_missing(exc) if isinstance(exc, ModuleNotFoundError) else exc)
         return exits.FAILED
     return code if isinstance(code, int) else exits.OK
+
+
+def _missing(exc: ModuleNotFoundError) -> Exception:
+    module = (exc.name or "").partition(".")[0]
+    return MissingExtraError(f"{module} is not installed", hint="pip install 'fedproxy[service,endpoint]'") if module in _OF_PROGRAMS else exc
 
 
 def main() -> NoReturn:

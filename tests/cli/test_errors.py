@@ -122,3 +122,10 @@ def test_an_error_over_several_lines_becomes_one(capsys):
 ])
 def test_sizes_are_read_by_people(size, text):
     assert output.human_bytes(size) == text
+
+
+def test_a_service_without_its_libraries_says_what_to_install(cli, tmp_path):
+    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError(\"No module named 'uvicorn'\", name='uvicorn')")
+    done = cli("service", "start", "--detach", env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert done.stderr == "error: the service ended at once: uvicorn is not installed\nhint: pip install 'fedproxy[service,endpoint]'\n"
