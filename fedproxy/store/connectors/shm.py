@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fedproxy.config.home import host_id
-from fedproxy.errors import ConfigError, StoreError, StoreUnavailableError
+from fedproxy.errors import ConfigError, InvalidKeyError, StoreUnavailableError
 from fedproxy.store.connectors import packs, shm_owner, waiting
 from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key, parts_nbytes
 from fedproxy.store.connectors.folder import PACK, TEMPORARY, FolderConnector
@@ -61,6 +61,7 @@ class ShmConnector(FolderConnector):
     ) -> None:
         self.url = url or f"shm://{host_id()}/{check_key(namespace)}"
         self._path = folder_of(namespace, root)
+        self._where = os.fspath(self._path)
         self._directory = open_directory(self._path, store=self.url, ours_alone=True)
         self._lease_s = lease_s
         self._arena_bytes = _default_arena_bytes(self._directory) if arena_bytes is None else arena_bytes
@@ -139,7 +140,8 @@ class ShmConnector(FolderConnector):
         if self._keeper is not None:
             self._keeper.stop()
         if clear:
-            self._clear()
+            with suppress(StoreUnavailableError):  # somebody took the folder away
+                self._clear()
         self._ending()
         if clear:
             with suppress(OSError):
@@ -191,13 +193,22 @@ class ShmConnector(FolderConnector):
 
     def _is_there(self) -> bool:
         """Whether the folder that we have open is the one that others find."""
-        with suppress(FileNotFoundError):
-            return os.path.samestat(os.fstat(self._fd()), os.stat(self._path))
-        return False
+        try:
+            found = os.stat(self._where)
+        except FileNotFoundError:
+            return False
+        ours = os.fstat(self._fd())
+        return ours.st_ino == found.st_ino and ours.st_dev == found.st_dev
 
     def _follow(self) -> bool:
-        """Open the folder that others find, if it is another one; whether it was."""
-        if self._is_there() or not self._path.exists():
+        """Open the folder that others find, if it is another one; whether it was.
+
+        Raises:
+            StoreUnavailableError: it cannot have gone by itself, because we have objects in it.
+        """
+        if self._is_there():
+            return False
+        if not self._is_writing() and not self._path.exists():
             return False
         self._reopen()
         return True
@@ -227,9 +238,7 @@ class ShmConnector(FolderConnector):
         return []
 
     def _check_folder(self) -> None:
-        """A folder that is gone had nothing in it, unless somebody took it away under a writer."""
-        if self._is_writing() and not self._is_there():
-            self._reopen()
+        """A folder that is gone had nothing in it."""
 
     def _reading(self, key: str, read: Callable[[], T]) -> T | None:
         found = super()._reading(key, read)
@@ -249,7 +258,7 @@ class ShmConnector(FolderConnector):
 
     def _head(self, name: str) -> Head | None:
         directory = self._fd()
-        with suppress(StoreError):
+        with suppress(InvalidKeyError):  # a link
             return self._reading(name, lambda: read_head(directory, name))
         return None
 
@@ -268,17 +277,15 @@ class ShmConnector(FolderConnector):
 
     # -- removing
 
-    def evict_batch(self, keys: Sequence[str]) -> None:
-        """Remove names; readers keep what they have mapped, and its pages are used again when they are done."""
-        self._follow()
-        super().evict_batch(keys)
-
     def _unlink(self, key: str) -> bool:
-        found = super()._unlink(key)
+        found = super()._unlink(key) or (self._follow() and super()._unlink(key))
         if found and self._is_writing():
             assert self._writer is not None
             self._writer.arena.freed(key)
         return found
+
+    def _evict_from_pack(self, base: str, indexes: Sequence[int]) -> bool:
+        return super()._evict_from_pack(base, indexes) or (self._follow() and super()._evict_from_pack(base, indexes))
 
     def _clear(self) -> None:
         for name in self._names():
