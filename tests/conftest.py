@@ -78,7 +78,7 @@ def executor(client: Client) -> Iterator[Executor]:
 
 
 @pytest.fixture
-def globus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GlobusStandIn]:
+def globus_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GlobusStandIn]:
     """Nobody is logged in; fedproxy's home is ``home`` below the test's folder, and not there yet."""
     monkeypatch.setenv("FEDPROXY_HOME", str(tmp_path / "home"))
     for name in ("CLIENT_ID", "CLIENT_SECRET", "TRANSFER_TOKEN"):
