@@ -64,7 +64,7 @@ def _client(config: RedisConfig) -> Any:
     if config.cluster:
         try:
             return cluster.RedisCluster(startup_nodes=[cluster.ClusterNode(host, port) for host, port in places], **options)
-        except redis.exceptions.RedisError as exc:
+        except (redis.RedisError, redis.exceptions.RedisClusterException) as exc:  # which is not one of the others
             raise StoreUnavailableError(
                 f"no server of the Redis cluster answers: {exc}", store=config.url, hint="is its endpoint running? fedproxy endpoint status NAME") from exc
     host, port = places[0]
