@@ -150,8 +150,10 @@ class Outbox:
 
     def run(self) -> None:
         """The sending thread."""
-        while self._send_some() or self._items:  # what was let in before the end comes behind it
-            pass  # nothing that was sent is held while the thread waits: with its future, a large result would stay in its store
+        ended = False
+        while not ended or self._items:  # what was let in before the end comes behind it
+            # Nothing that was sent is held while the thread waits: with its future, a large result would stay in its store.
+            ended = not self._send_some() or ended
         self._line.close()
 
     def _send_some(self) -> bool:
@@ -173,11 +175,11 @@ class Outbox:
         """What is to be done next."""
         while True:
             try:
-                return self._queue.get(timeout=_LOOK_S if self._looking else None)
+                return self._queue.get(timeout=_LOOK_S if self._looking or self._closed else None)
             except queue.Empty:
                 with self._changed:
                     quiet_s = time.monotonic() - self._sent_at
-                    if self._state is _Line.AWAITED and quiet_s >= _LOOK_S:
+                    if self._closed or (self._state is _Line.AWAITED and quiet_s >= _LOOK_S):
                         return _LOOK
                     self._looking = quiet_s < _STAY_S or self._state in (_Line.AWAITED, _Line.CLAIMED)
 
