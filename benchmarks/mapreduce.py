@@ -49,7 +49,7 @@ SYSTEMS = {
 GROWING = ("fedproxy/shm", "fedproxy/file")
 MB = 1_000_000
 LIMIT_S = 120.0
-ENOUGH_S = 15.0
+ENOUGH_S = 12.0
 
 
 class MapReducer(Protocol):

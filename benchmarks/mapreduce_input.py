@@ -26,6 +26,7 @@ def prepared(nbytes: int, app: str) -> Path:
         if not path.exists():
             generate(directory / f"new-{nbytes}", nbytes, seed=nbytes, files=1)
             (directory / f"new-{nbytes}" / "text-0.txt").rename(path)
+            os.sync()  # or whoever comes first shares the disk with it
         answer = path.with_name(f"{path.name}.{app}")
         if not answer.exists():
             answer.write_text(_sorted(path) if app == "sort" else _counted(path))

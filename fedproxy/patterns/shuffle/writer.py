@@ -11,6 +11,9 @@ from fedproxy.patterns.shuffle.manifest import BLOCK, Source, object_key, offset
 from fedproxy.store import Store
 from fedproxy.store.connectors.base import Buffer
 
+JOINED_BYTES = 2 * 1024 * 1024
+"""Blocks up to this size are put together first: to copy them costs less than to write hundreds of parts."""
+
 
 @frozen
 class Target:
@@ -54,7 +57,8 @@ def write(segments: Sequence[Sequence[Buffer]], place: Place, target: Target) ->
 def _put(segments: Sequence[Sequence[Buffer]], lengths: Sequence[int], key: str, url: str, target: Target) -> None:
     connector = Store.from_url(url).connector
     if target.layout == BLOCK:
-        connector.put([part for segment in segments for part in segment] or [b""], key=key, ttl_s=target.ttl_s)
+        parts = [part for segment in segments for part in segment] or [b""]
+        connector.put([b"".join(parts)] if sum(lengths) <= JOINED_BYTES else parts, key=key, ttl_s=target.ttl_s)
         return
     for reducer, (segment, length) in enumerate(zip(segments, lengths, strict=True)):
         if length:
