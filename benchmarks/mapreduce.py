@@ -61,9 +61,9 @@ class MapReducer(Protocol):
 
 
 def cases(quick: bool) -> Sequence[Case]:
-    """The table at 300 x 300 (quick: 40 x 40), and sorting more and more within one bound of memory."""
-    tasks, nbytes = (40, 20 * MB) if quick else (300, 200 * MB)
-    sizes = (10, 40) if quick else (100, 300, 1000)
+    """The table at 300 x 300 (quick: 30 x 30), and sorting more and more within one bound of memory."""
+    tasks, nbytes = (30, 10 * MB) if quick else (300, 200 * MB)
+    sizes = (10, 30) if quick else (100, 300, 1000)
     return [*(_table(app, tasks, nbytes) for app in ("sort", "wordcount")), *map(_growing, sizes)]
 
 

@@ -14,7 +14,7 @@ from benchmarks.peers.redis_server import redis_address
 from fedproxy import Executor
 from fedproxy.patterns import mapreduce
 from fedproxy.patterns.mapreduce import Options
-from fedproxy.patterns.mapreduce.tasks import peak_rss_bytes
+from fedproxy.patterns.mapreduce.peak import idle_bytes
 
 
 class FedproxyMapReducer:
@@ -22,13 +22,14 @@ class FedproxyMapReducer:
 
     def __init__(self, executor: Executor, store: str, layout: str) -> None:
         self._executor, self._store, self._layout = executor, store, layout
-        self._idle_bytes = executor.submit(peak_rss_bytes).result()
-        """What a worker process takes before its first job."""
+        self._idle_bytes = 0
+        """What a worker process takes after a small first job."""
 
     def run(self, app: str, source: Path, output: Path, maps: int, reduces: int, memory_bytes: int) -> Sample:
         options = Options(maps=maps, reduces=reduces, memory_bytes=memory_bytes, layout=self._layout, progress=False)
         result = mapreduce.run(
             job_of(app), str(source), endpoints=[ENDPOINT], output=str(output), store=self._store, options=options, client=self._executor.client)
+        self._idle_bytes = self._idle_bytes or self._executor.submit(idle_bytes).result()
         found = {
             "intermediate": sum(phase.total_s for phase in result.phases if phase.name.startswith("intermediate")),
             "worker_peak": result.peak_rss_bytes / 1e6, "worker_idle": self._idle_bytes / 1e6,

@@ -10,8 +10,9 @@ from typing import Any
 
 from attrs import frozen
 
+from fedproxy.patterns.mapreduce.peak import Peak
 from fedproxy.patterns.mapreduce.plan import Made, Plan, Spent, resolved
-from fedproxy.patterns.mapreduce.tasks import Stopwatch, forget_peak, peak_rss_bytes
+from fedproxy.patterns.mapreduce.tasks import Stopwatch
 from fedproxy.patterns.shuffle.manifest import Manifest, Source, block_key
 from fedproxy.patterns.shuffle.reader import Account, whole_blocks
 from fedproxy.patterns.shuffle.writer import Place, write
@@ -47,7 +48,7 @@ def offer(plan: Plan, source: Source, ttl_s: float) -> Offered:
 
 def take(plan: Plan, endpoint: str, block: Any, offsets: bytes, site: str, index: int, attempt: int) -> Made:
     """At the reducers' site: write a block that came from ``site`` into a store of this one."""
-    forget_peak()
+    peak = Peak()
     plan, watch = resolved(plan), Stopwatch()
     view = memoryview(resolved(block))
     watch.lap("intermediate read")
@@ -58,7 +59,7 @@ def take(plan: Plan, endpoint: str, block: Any, offsets: bytes, site: str, index
         at += size
     source = write(columns, Place(block_key(plan.shuffle, CARRIED, index, attempt), index, attempt, CARRIED), plan.targets[endpoint])
     watch.lap("intermediate write")
-    return Made(source, Spent(watch.seconds, from_site={site: len(view)}, peak_rss_bytes=peak_rss_bytes()))
+    return Made(source, Spent(watch.seconds, from_site={site: len(view)}, peak_rss_bytes=peak.nbytes()))
 
 
 def evict_offered(refs: list[Ref]) -> None:

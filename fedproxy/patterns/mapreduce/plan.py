@@ -46,7 +46,7 @@ class Spent:
     from_site: Mapping[str, int] = field(factory=dict)
     """Stored intermediate bytes by the site that they came from."""
     peak_rss_bytes: int = 0
-    """The most memory that the worker process had meanwhile."""
+    """The most memory that the worker process had of its own meanwhile (`peak.Peak`)."""
 
 
 @frozen

@@ -43,7 +43,7 @@ class Result:
     merged: bool
     """Whether blocks were merged before the reducers read them."""
     peak_rss_bytes: int
-    """Of the worker process that needed most."""
+    """Of the worker process that needed most; without a store's pages that it had mapped before."""
     stores: tuple[str, ...]
     """Where intermediate data was in the end."""
     _records: Records = field(repr=False)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import chain, islice
 from typing import Any
 
 from fedproxy.patterns.mapreduce.inputs import Split, read_pieces
 from fedproxy.patterns.mapreduce.jobs import Batch
 from fedproxy.patterns.mapreduce.outputs import PartWriter
+from fedproxy.patterns.mapreduce.peak import Peak
 from fedproxy.patterns.mapreduce.plan import Made, Plan, Reduced, Spent, resolved
 from fedproxy.patterns.shuffle.block import BlockBuilder, Segment
 from fedproxy.patterns.shuffle.boundaries import reservoir
@@ -39,21 +38,6 @@ class Stopwatch:
         self._last = now
 
 
-def forget_peak() -> None:
-    """From here on the peak memory of this process is counted anew, where the kernel can (Linux)."""
-    with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-
-
-def peak_rss_bytes() -> int:
-    """The most memory that this process has had since `forget_peak`; where that cannot be told, since it started."""
-    with suppress(OSError), open("/proc/self/status") as file:
-        for line in file:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def sample_keys(plan: Plan, splits: Sequence[Split], size: int, seed: int) -> list[list[Any]]:
     """For each split, ``size`` keys out of a few pieces of it (of the beginning, where it is compressed)."""
     job = resolved(plan).job
@@ -75,7 +59,7 @@ def _looked_at(split: Split) -> list[Split]:
 
 def run_map(plan: Plan, endpoint: str, splits: tuple[Split, ...], index: int, attempt: int) -> Made:
     """Read splits, map and combine them, write one block."""
-    forget_peak()
+    peak = Peak()
     plan = resolved(plan)
     watch = Stopwatch()
     builder = BlockBuilder(plan.job.records, plan.partitioner, plan.budget, compress=plan.compress)
@@ -91,7 +75,7 @@ def run_map(plan: Plan, endpoint: str, splits: tuple[Split, ...], index: int, at
     watch.lap("map")
     source = write(made, Place(block_key(plan.shuffle, "m", index, attempt), index, attempt), plan.targets[endpoint])
     watch.lap("intermediate write")
-    return Made(source, Spent(watch.seconds, builder.records, read, peak_rss_bytes=peak_rss_bytes()))
+    return Made(source, Spent(watch.seconds, builder.records, read, peak_rss_bytes=peak.nbytes()))
 
 
 def _batches(splits: Sequence[Split], piece_bytes: int) -> Iterator[Batch]:
@@ -102,7 +86,7 @@ def _batches(splits: Sequence[Split], piece_bytes: int) -> Iterator[Batch]:
 
 def run_merge(plan: Plan, endpoint: str, manifest: Manifest, members: tuple[int, int], index: int, attempt: int) -> Made:
     """Make one block of the blocks of several maps, so that reducers read fewer and larger ranges. Nothing is decoded."""
-    forget_peak()
+    peak = Peak()
     plan, manifest = resolved(plan), resolved(manifest)
     watch = Stopwatch()
     some = Manifest(manifest.shuffle, manifest.sources[slice(*members)])
@@ -117,12 +101,12 @@ def run_merge(plan: Plan, endpoint: str, manifest: Manifest, members: tuple[int,
     watch.lap("intermediate read")
     source = write(columns, Place(block_key(plan.shuffle, "g", index, attempt), index, attempt, "g"), plan.targets[endpoint])
     watch.lap("intermediate write")
-    return Made(source, Spent(watch.seconds, read_bytes=account.nbytes, from_site=account.from_site, peak_rss_bytes=peak_rss_bytes()))
+    return Made(source, Spent(watch.seconds, read_bytes=account.nbytes, from_site=account.from_site, peak_rss_bytes=peak.nbytes()))
 
 
 def run_reduce(plan: Plan, endpoint: str, manifest: Manifest, index: int, attempt: int) -> Reduced:
     """Fetch the segments of one reducer, merge and reduce them, write or return the output."""
-    forget_peak()
+    peak = Peak()
     plan, manifest = resolved(plan), resolved(manifest)
     watch, account = Stopwatch(), Account()
     collector = Collector(plan.job.records, plan.budget)
@@ -141,7 +125,7 @@ def run_reduce(plan: Plan, endpoint: str, manifest: Manifest, index: int, attemp
             watch.lap("output write")
         watch.lap("reduce")
     watch.lap("output write")
-    spent = Spent(watch.seconds, writer.records, account.nbytes, collector.spilled_bytes, account.from_site, peak_rss_bytes())
+    spent = Spent(watch.seconds, writer.records, account.nbytes, collector.spilled_bytes, account.from_site, peak.nbytes())
     return Reduced(index, endpoint, writer.records, writer.nbytes, writer.first, writer.last, writer.url, writer.data, spent)
 
 
