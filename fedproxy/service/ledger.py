@@ -56,6 +56,8 @@ class Transaction:
 def _chunks(rows: Sequence[_T]) -> Iterator[Sequence[_T]]:
     start = 0
     for size in _CHUNKS:
+        if start == len(rows):
+            return  # most transactions have few kinds of rows
         while len(rows) - start >= size:
             yield rows[start:start + size]
             start += size
