@@ -58,7 +58,7 @@ def growth(times: Any, memory: Any, cases: Cases) -> None:
         size = re.fullmatch(r"sort-(\d+)MB-in-.*", case)
         for system, found in systems.items():
             if size and "time" in found.medians:
-                lines.setdefault(system, []).append((int(size[1]), found.medians["time"], found.medians["worker_peak"]))
+                lines.setdefault(system, []).append((int(size[1]), found.medians["time"], found.medians.get("worker_peak", float("nan"))))
                 idle = max(idle, found.medians.get("worker_idle", 0.0))
     for system, points in lines.items():
         sizes, seconds, peaks = zip(*sorted(points), strict=True)
@@ -66,6 +66,8 @@ def growth(times: Any, memory: Any, cases: Cases) -> None:
         memory.plot(sizes, peaks, marker="o", color=LINE_COLOURS.get(system), label=system)
     bottom = min((seconds for points in lines.values() for _, seconds, _ in points), default=1.0)
     times.set_ylim(bottom=bottom / 2)
+    if not idle:
+        memory.set_visible(False)  # rows without memory
     sizes = sorted({size for points in lines.values() for size, _, _ in points})
     memory.plot(sizes, sizes, color=FAINT, linestyle=":", label="the input itself")
     label = f"the bound: {MEMORY_BYTES >> 20} MiB for a task, and {idle:.0f} MB that an idle worker has"
