@@ -28,7 +28,7 @@ from fedproxy.errors import ConfigError, InvalidKeyError, StoreUnavailableError
 from fedproxy.store.connectors import packs, waiting
 from fedproxy.store.connectors.base import Buffer, Entry, Parts, check_key, new_key
 from fedproxy.store.connectors.folder import PACK, TEMPORARY, FolderConnector
-from fedproxy.store.connectors.kept_files import KEEP_S, KeptFile, KeptFiles
+from fedproxy.store.connectors.kept_files import KeptFile, KeptFiles
 from fedproxy.store.connectors.posix import open_directory, read_all, translate, write_all
 from fedproxy.store.urls import StoreUrl
 
@@ -183,7 +183,7 @@ class FileConnector(FolderConnector):
     def _open_file(self, key: str) -> KeptFile | None:
         descriptor = os.open(key, _OPEN_READ, dir_fd=self._fd())
         status = os.fstat(descriptor)
-        lives_s = status.st_mtime - time.time() if _expires(status) else KEEP_S
+        lives_s = status.st_mtime - time.time() if _expires(status) else float("inf")
         file = KeptFile(descriptor, 0, status.st_size, status.st_nlink, lives_s)  # which closes it
         return file if lives_s > 0 and status.st_nlink > 0 else None
 

@@ -1,7 +1,7 @@
 """Files that parts are read of, kept open for a moment.
 
 Strategy: each reducer of a shuffle wants a little of every block, and the next one wants the little beside it; opening a file costs three
-times what reading a little of it does. So a file stays open for a second after it was opened. Before each reading it is seen to have as many
+times what reading a little of it does. So a file stays open for a moment after it was opened. Before each reading it is seen to have as many
 names as it had: one that was evicted or replaced has fewer. Whoever reads holds the kept file itself, which closes when the last holder lets
 go: a thread that forgets it never closes what another one reads.
 """
@@ -20,7 +20,9 @@ from fedproxy.store.connectors.base import Buffer, Span
 from fedproxy.store.connectors.keeper import Keeper
 from fedproxy.store.connectors.posix import read_part
 
-KEEP_S = 1.0
+KEEP_S = 0.25
+"""Reducers that are small enough for opening to matter are done many times within it; and a writer of shared memory waits no longer than twice that
+until it can use the pages of an object again that was evicted."""
 _MOST = 1024
 
 

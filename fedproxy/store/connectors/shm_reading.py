@@ -13,7 +13,7 @@ import time
 from typing import cast
 
 from fedproxy.store.connectors.base import Buffer
-from fedproxy.store.connectors.kept_files import KEEP_S, KeptFile
+from fedproxy.store.connectors.kept_files import KeptFile
 from fedproxy.store.connectors.posix import read_all
 from fedproxy.store.connectors.shm_layout import HEAD_BYTES, MAP_FROM_BYTES, Head, parse_head
 from fedproxy.store.connectors.shm_mappings import KEEP_FROM_BYTES, PRIVATE, mapping_of
@@ -63,7 +63,7 @@ def open_kept(directory: int, key: str) -> KeptFile | None:
             links = os.fstat(descriptor).st_nlink
             if head is None or head.key != key or links == 0:
                 continue  # it was recycled or removed as we opened it
-            lives_s = head.expires - time.time() if head.expires else KEEP_S
+            lives_s = head.expires - time.time() if head.expires else float("inf")
             if lives_s <= 0:
                 return None
             if head.recycled and links == 1:
