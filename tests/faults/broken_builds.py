@@ -27,7 +27,7 @@ def acknowledge_before_commit() -> None:
 
 def skip_journal() -> None:
     """The agent writes nothing down."""
-    wrap("fedproxy.endpoint.journal:Journal._append", lambda _plain: lambda _self, _kind, _parts: None)
+    wrap("fedproxy.endpoint.journal:Journal._append", lambda _plain: lambda _self, _record: None)
     fired("skip journal")
 
 
