@@ -46,7 +46,7 @@ def merge_pays(segment_bytes: Sequence[int], store: str) -> bool:
 
 
 def groups(block_bytes: Sequence[int], endpoints: Sequence[str], reduces: int, budget: Budget) -> list[Group]:
-    """Neighbouring maps at one endpoint, as many as make segments of 32 KiB and fit a quarter of the memory."""
+    """Neighbouring maps at one endpoint, as many as make segments of 32 KiB and fit a fifth of the memory."""
     found: list[Group] = []
     most, wanted = budget.gather_bytes, SMALL_SEGMENT_BYTES * reduces
     first = size = 0

@@ -27,7 +27,7 @@ class Budget:
     @property
     def gather_bytes(self) -> int:
         """Records that are held before they are spilled."""
-        return max(_LEAST_BYTES, self.memory_bytes // 4)
+        return max(_LEAST_BYTES, self.memory_bytes // 5)
 
     @property
     def piece_bytes(self) -> int:
