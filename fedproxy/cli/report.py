@@ -22,7 +22,12 @@ def rows(report: Mapping[str, Any]) -> Rows:
     if report["walltime_left_s"] is not None:
         found.append(("walltime left", human_seconds(report["walltime_left_s"])))
     found.append(("cpu time of tasks", human_seconds(report["cpu_s"])))
-    found += [(name, human_bytes(report[key])) for name, key in (("results stored", "written_bytes"), ("staged", "staged_bytes")) if report[key]]
+    engine = report.get("engine") or {}
+    if engine.get("transfers"):
+        share = f"{human_bytes(engine['moving_bytes'])} of {human_bytes(engine['moving_of_bytes'])}"
+        found.append(("on the way here", f"{share}, {engine['transfers']} objects"))
+    moved = {"results stored": report["written_bytes"], "staged": report["staged_bytes"], "sent to others": engine.get("served_bytes", 0)}
+    found += [(name, human_bytes(size)) for name, size in moved.items() if size]
     return found
 
 

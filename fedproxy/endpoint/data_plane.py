@@ -102,12 +102,12 @@ class DataPlane:
         return (*self.config.store_urls(), *self.server.shelves.known(), self.space.url)
 
     def status(self) -> dict[str, Any]:
-        """For people: what is on its way, and the room that copies take."""
+        """For people: what is on its way, what has come, and what others were sent."""
         entries = self.stager.transfers() if self.stager is not None else []
         moving = [entry for entry in entries if entry.state in ("queued", "moving")]
         return {
             "transfers": len(moving), "moving_bytes": sum(e.done for e in moving), "moving_of_bytes": sum(e.wanted.size for e in moving),
-            "staged_bytes": sum(e.done for e in entries if e.state == "done")}
+            "staged_bytes": self.stager.staged_bytes if self.stager is not None else 0, "served_bytes": self.server.served_bytes}
 
     def close(self) -> None:
         """Stop; idempotent."""

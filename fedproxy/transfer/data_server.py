@@ -75,6 +75,9 @@ class DataServer:
         self.site_token = site_token
         self.gate: Gate | None = None
         self.stage: Stage | None = None
+        self.served_bytes = 0
+        """Sent to others so far."""
+        self._lock = threading.Lock()
         self._clock_ahead_s = 0.0
         try:
             self._server = _Server(address, self)
@@ -99,6 +102,11 @@ class DataServer:
         if self.gate is None:
             raise TicketError("this data server is not ready yet")
         return self.gate.open(text, method, time.time() + self._clock_ahead_s)
+
+    def count(self, nbytes: int) -> None:
+        """So much more was sent."""
+        with self._lock:
+            self.served_bytes += nbytes
 
     def close(self) -> None:
         """Stop; idempotent."""
@@ -229,6 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         for piece in pieces:
             self.connection.sendall(piece)
+            self.server.owner.count(len(piece))
             self.connection.sendall(xxh3_64_digest(piece))
 
     def _head(self) -> None:
@@ -294,6 +303,7 @@ class _Handler(BaseHTTPRequestHandler):
             head = BATCH_HEAD.pack(0, 0, b"") if view is None else BATCH_HEAD.pack(1, len(view), xxh3_64_digest(view))
             self.connection.sendall(head)
             if view is not None:
+                owner.count(len(view))
                 self.connection.sendall(view)
 
     def _read_or_none(self, grant: Grant) -> memoryview | None:

@@ -48,15 +48,15 @@ def published(config: Transfer) -> dict[str, str]:
     return found
 
 
-def routes(config: Transfer, link: ServiceLink) -> dict[str, Route]:
-    """Those that the configuration allows.
+def routes(config: Transfer, link: ServiceLink, folder: Path) -> dict[str, Route]:
+    """Those that the configuration allows; ``folder`` outlives the process.
 
     Raises:
         ConfigError: there is no such route.
     """
     made: dict[str, Route] = {
         "bucket": BucketRoute(link),
-        "globus": GlobusRoute(link, Globus(pace=Pace.of(config.stall_s))),
+        "globus": GlobusRoute(link, Globus(pace=Pace.of(config.stall_s)), notes=folder / "globus.json"),
         "direct": DirectRoute(link, streams=config.streams, stall_s=config.stall_s),
         "url": UrlRoute(Guard(config.allowed_hosts), stall_s=config.stall_s),
         "relay": RelayRoute(link, stall_s=config.stall_s),
@@ -70,5 +70,5 @@ def routes(config: Transfer, link: ServiceLink) -> dict[str, Route]:
 def build_stager(rest: RestClient, folder: Path, here: Here, config: Transfer, space: Space | None = None) -> Stager:
     """A stager that works in ``folder``."""
     link = ServiceLink(rest)
-    parts = Parts(link, space or Space(folder, config.space_bytes), routes(config, link), Speeds(folder / "speeds.json"))
+    parts = Parts(link, space or Space(folder, config.space_bytes), routes(config, link, folder), Speeds(folder / "speeds.json"))
     return Stager(here, parts, Limits(config.parallel_batches, config.give_up_s))

@@ -80,6 +80,8 @@ class Stager:
         self._over: list[Entry] = []
         self._queue: list[Entry] = []
         self._free = limits.parallel_batches
+        self.staged_bytes = 0
+        """Brought here so far."""
         self._closed = False
         self._closing = threading.Event()
         self.own_stores: Callable[[], Sequence[str]] = tuple
@@ -335,6 +337,7 @@ class Stager:
             if entry.state in OVER:
                 return
             entry.state, entry.error, entry.ended, entry.changed = state, error, time.time(), True
+            self.staged_bytes += entry.done if state == DONE else 0
             if self._entries.get(entry.wanted.id) is entry:
                 del self._entries[entry.wanted.id]
             untold = [each for each in self._over[:-_KEPT_OVER] if each.changed]

@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from attrs import asdict
 
 from fedproxy.cli.main import run
+from fedproxy.cli.report import rows
 from fedproxy.dispatch.client import Client
+from fedproxy.protocol.report import Report
 from tests.programs import Programs
 
 REPORT = {
@@ -65,3 +68,10 @@ def test_sites_say_what_they_offer_and_nothing_secret(here: Client, running: Pro
     assert token not in text
     assert (running.home / "service" / "token").read_text() not in text
     assert next(running.home.glob("endpoints/*/data/stager.json")).stat().st_mode & 0o077 == 0
+
+
+def test_the_status_of_an_endpoint_says_what_is_on_its_way_what_has_come_and_what_was_sent() -> None:
+    told = Report(staged_bytes=5_000_000, engine={"transfers": 2, "moving_bytes": 1_000_000, "moving_of_bytes": 9_000_000, "served_bytes": 7_000})
+    shown = dict(rows(asdict(told)))
+    assert shown["on the way here"] == "1.0 MB of 9.0 MB, 2 objects"
+    assert (shown["staged"], shown["sent to others"]) == ("5.0 MB", "7.0 kB")

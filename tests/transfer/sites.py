@@ -37,6 +37,8 @@ class Sites:
         self.unique = secrets.token_hex(3)
         self.programs.start_service(**service)
         self.prefix: dict[str, list[str]] = {}
+        self.options: dict[str, dict[str, object]] = {}
+        """Site → what its endpoint was started with."""
 
     @property
     def service(self) -> dict[str, object]:
@@ -61,6 +63,7 @@ class Sites:
     def start(self, site: str, workers: int = 1, *, token: str = "", **transfer: object) -> None:
         """An endpoint named like its site."""
         (self.folder / site).mkdir(exist_ok=True)
+        self.options[site] = transfer
         environment = self.environment(site) | ({"FEDPROXY_TOKEN": token} if token else {})
         options = {"give_up_s": 10.0, "stall_s": 5.0, **transfer}
         command = [*self.prefix.get(site, ()), sys.executable, "-c", AGENT, site, site, self.store_url(site), str(workers), repr(options)]

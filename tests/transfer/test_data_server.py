@@ -70,6 +70,7 @@ def test_a_ticket_gives_its_object_and_the_digest_of_each_piece(server: DataServ
     assert body[10:].hex() == xxh3_64_hexdigest(b"0123456789")
     answer, body = ask(server, SIGNER.sign(ticket(Grant(store.url, key))), Range="bytes=0-3")
     assert (answer.status, body[:4], answer.headers["content-range"]) == (206, b"0123", "bytes 0-3/10")
+    assert server.served_bytes == 14
 
 
 @pytest.mark.parametrize(("changes", "says"), [

@@ -184,6 +184,21 @@ def test_a_cancelled_task_ends_its_transfer_at_globus(sites: Sites, client: Clie
         globus.faults.slow_s = 0.0
 
 
+def test_killing_the_agent_in_the_middle_sends_nothing_twice(sites: Sites, client: Client, globus: GlobusStandIn) -> None:
+    before = len(globus.transfers())
+    globus.faults.slow_s = 4.0
+    try:
+        future = Executor("any", client=client).submit(total, sites.store("lab").proxy(np.full(10_000, 2.0)))
+        wait_for(lambda: len(globus.transfers()) > before, "the transfer")
+        sites.kill("any")
+        sites.start("any", **sites.options["any"])
+        assert future.result(90) == 20_000
+    finally:
+        globus.faults.slow_s = 0.0
+    assert len(globus.transfers()) == before + 1
+    assert json.loads((sites.folder / "any" / "endpoints" / "any" / "data" / "globus.json").read_text()) == []
+
+
 def test_no_secret_is_told_to_the_service_or_the_logs(sites: Sites, client: Client, globus: GlobusStandIn) -> None:
     secret = next(secret for secret in globus.clients.values() if secret)
     told = [path for path in sites.folder.rglob("*") if path.is_file() and path.suffix in (".log", ".json", ".db", "") and secret.encode() in path.read_bytes()]

@@ -100,14 +100,21 @@ class Globus:
 
     # ------------------------------------------------------------ tasks
 
-    def submit(self, source: str, target: str, items: Iterable[Item], *, label: str = "fedproxy") -> str:
-        """One transfer task for all items; returns its id. Sending the request again makes no second task (submission id).
+    def new_submission(self) -> str:
+        """An id for `submit`. Raises as that does."""
+        return str(self._call(lambda client: client.get_submission_id()["value"]))
+
+    def submit(self, source: str, target: str, items: Iterable[Item], *, label: str = "fedproxy", submission: str = "") -> str:
+        """One transfer task for all items; returns its id. Sending the request again makes no second task.
+
+        Args:
+            submission: from `new_submission`; the same one leads to the same task.
 
         Raises:
             GlobusLoginError, GlobusConsentError, RouteUnavailableError: it was not accepted.
         """
         sdk = _sdk()
-        submission = self._call(lambda client: client.get_submission_id()["value"])
+        submission = submission or self.new_submission()
         data = sdk.TransferData(
             source, target, label=label, submission_id=submission, verify_checksum=True, sync_level="checksum", skip_source_errors=True,
             fail_on_quota_errors=True, notify_on_succeeded=False, notify_on_failed=False, notify_on_inactive=False)

@@ -1,7 +1,8 @@
 """Through Globus Transfer: all objects of a batch in one task for the pair of collections, checksums verified, nobody polls.
 
 Strategy: what lies as a file inside the source's collection is read where it is; anything else its site lays there first (`export`). It lands in
-the partial file itself where that is inside this site's collection, else beside it, and is then moved.
+the partial file itself where that is inside this site's collection, else beside it, and is then moved. A task outlives this process; whoever starts
+again takes it up (`submissions`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ from fedproxy.transfer.routes.base import Move, Outgoing, Trip, Watch
 from fedproxy.transfer.routes.relay import exported
 from fedproxy.transfer.service_link import ServiceLink
 from fedproxy.transfer.sites import GlobusOffer, Site
+from fedproxy.transfer.submissions import Pair, Submission, Submissions
 
 EXPORTS, ARRIVING = "fedproxy-exports", "fedproxy-arriving"
 """Folders of ours in a site's collection."""
@@ -97,8 +99,10 @@ class GlobusRoute:
 
     name = GLOBUS
 
-    def __init__(self, link: ServiceLink, globus: Globus | None = None, *, give_up_s: float = 600.0) -> None:
+    def __init__(self, link: ServiceLink, globus: Globus | None = None, *, give_up_s: float = 600.0, notes: Path | None = None) -> None:
+        """``notes``: a file that outlives the process, for tasks that are waited for."""
         self._link, self._globus, self._give_up_s = link, globus or Globus(), give_up_s
+        self._submissions = Submissions(notes)
 
     def fetch(self, batch: Sequence[Move], trip: Trip, watch: Watch) -> None:
         """See `Route.fetch`."""
@@ -108,8 +112,36 @@ class GlobusRoute:
         landing = {move: self._landing(shown, move) for move in paths}
         if not paths:
             return
-        items = [Item(paths[move], shown.path_of(landing[move]) or "") for move in paths]
-        task_id = self._globus.submit(trip.source.globus.collection, shown.collection, items, label=f"fedproxy {len(items)} objects")
+        wanted = {(path, shown.path_of(landing[move]) or ""): move for move, path in paths.items()}
+        problem: FedproxyError | None = None
+        for submission, task_id in self._submit(trip.source.globus.collection, shown.collection, list(wanted)):
+            moves = [wanted[pair] for pair in submission.pairs if pair in wanted]
+            try:
+                self._wait(task_id, {move: paths[move] for move in moves}, landing, watch)
+            except FedproxyError as exc:
+                problem = exc
+            finally:
+                self._submissions.end(submission)
+        if problem is not None:
+            raise problem
+
+    def _submit(self, source: str, target: str, wanted: list[Pair]) -> list[tuple[Submission, str]]:
+        """Tasks that bring all of it: those that an earlier process began, and one for the rest."""
+        tasks = self._submissions.take_up(source, target, wanted)
+        begun = {pair for each in tasks for pair in each.pairs}
+        rest = tuple(pair for pair in wanted if pair not in begun)
+        if rest:
+            tasks.append(Submission(self._globus.new_submission(), source, target, rest))
+            self._submissions.begin(tasks[-1])
+        try:
+            return [(each, self._globus.submit(
+                source, target, [Item(*pair) for pair in each.pairs], label=f"fedproxy {len(each.pairs)} objects", submission=each.id)) for each in tasks]
+        except FedproxyError:
+            for each in tasks:
+                self._submissions.leave(each)
+            raise
+
+    def _wait(self, task_id: str, paths: Mapping[Move, str], landing: Mapping[Move, Path], watch: Watch) -> None:
         spread = _Spread(list(paths), watch)
         self._globus.wait(task_id, told=spread.told, wanted=lambda: not all(map(watch.cancelled, paths)))
         lost = self._globus.lost(task_id)
