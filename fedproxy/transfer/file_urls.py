@@ -14,7 +14,7 @@ from fedproxy.config.home import PRIVATE_FILE
 from fedproxy.errors import FilePathError, RouteUnavailableError, SourceLostError, TransferError
 from fedproxy.transfer.guard import Guard
 from fedproxy.transfer.remote_file import shown
-from fedproxy.transfer.routes.url import HttpSource, chunks, filesystem_for, open_url
+from fedproxy.transfer.routes.url import HttpSource, chunks, filesystem_for, hang_up, open_url
 
 _HTTP = ("http", "https")
 Room = Callable[[int], None]
@@ -47,6 +47,13 @@ def _fetch_folder(url: str, target: Path, guard: Guard, room: Room) -> None:
     if urlsplit(url).scheme in _HTTP:
         raise RouteUnavailableError("HTTP has no folders", hint="name the files, or use another protocol")
     files, path = filesystem_for(url, guard)
+    try:
+        _fetch_files(files, path, url, target, room)
+    finally:
+        hang_up(files)
+
+
+def _fetch_files(files: Any, path: str, url: str, target: Path, room: Room) -> None:
     found = _told(partial(files.find, path, detail=True), url)
     if not found:
         raise SourceLostError(f"there is no folder {shown(url)}")
@@ -67,6 +74,13 @@ def send(path: Path, url: str, guard: Guard, *, stall_s: float) -> None:
         _put(path, url, guard, stall_s)
         return
     files, target = filesystem_for(url, guard)
+    try:
+        _send_files(files, path, target, url)
+    finally:
+        hang_up(files)
+
+
+def _send_files(files: Any, path: Path, target: str, url: str) -> None:
     places = {path: target}
     if path.is_dir():
         places = {each: f"{target.rstrip('/')}/{each.relative_to(path).as_posix()}" for each in sorted(path.rglob("*")) if each.is_file()}

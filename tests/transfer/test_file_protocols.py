@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import getpass
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from attrs import frozen
+from paramiko import Transport
 
 from fedproxy.errors import FedproxyError, ForbiddenAddressError, SourceLostError, TransferError, TransferStalledError
 from fedproxy.store import Store, ref_of
@@ -21,6 +23,7 @@ from fedproxy.transfer.partial import LEAF_BYTES, Partial
 from fedproxy.transfer.routes.base import Move, Trip
 from fedproxy.transfer.routes.url import UrlRoute, open_url, receive
 from fedproxy.transfer.sites import Site
+from tests.programs import wait_for
 from tests.transfer.file_servers import PASSWORD, USER, ftp_server, sftp_server
 from tests.transfer.gated_proxy import GatedProxy
 
@@ -46,6 +49,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
         patch.setenv("FEDPROXY_HOME", str(tmp_path_factory.mktemp("home")))
         publish({ftp.partition("://")[2]: Credentials(USER, PASSWORD), sftp.partition("://")[2]: Credentials(getpass.getuser(), None)})
         yield {"ftp": Served(folder, ftp, ""), "sftp": Served(folder, f"{sftp}{folder}", f"?key_filename={keys / 'user'}")}
+        wait_for(lambda: not [thread for thread in threading.enumerate() if isinstance(thread, Transport)], "the end of every SSH connection")
 
 
 @pytest.fixture(params=["ftp", "sftp"])

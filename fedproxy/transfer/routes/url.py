@@ -154,7 +154,11 @@ class FsspecSource:
     def __init__(self, url: str, guard: Guard, *, stall_s: float) -> None:
         self._sftp = urlsplit(url).scheme in _SFTP
         self._files, self._path = filesystem_for(url, guard, stall_s=stall_s)
-        self.size = int(self._call(self._files.size, self._path))
+        try:
+            self.size = int(self._call(self._files.size, self._path))
+        except FedproxyError:
+            self.close()
+            raise
 
     def _call(self, work: Callable[..., Any], *args: Any) -> Any:
         try:
@@ -176,8 +180,8 @@ class FsspecSource:
             return b"".join(file.readv([(start, end - start)]))
 
     def close(self) -> None:
-        """Let the file system close its connections."""
-        self._files = None
+        """Idempotent."""
+        hang_up(self._files)
 
 
 def filesystem_for(url: str, guard: Guard, *, stall_s: float = 30.0) -> tuple[Any, str]:
@@ -206,6 +210,12 @@ def filesystem_for(url: str, guard: Guard, *, stall_s: float = 30.0) -> tuple[An
     except Exception as exc:  # fsspec's file systems raise whatever their clients raise
         raise RouteUnavailableError(f"cannot open {config.protocol}://{config.netloc}: {type(exc).__name__}: {exc}") from exc
     return files, config.path if "host" in options else f"{config.netloc}{config.path}"
+
+
+def hang_up(files: Any) -> None:
+    """Close a file system's connections: an SFTP client is a thread that nobody else would end. Idempotent."""
+    if set(_SFTP) & {files.protocol, *files.protocol}:
+        files.client.close()
 
 
 def open_url(url: str, guard: Guard, *, stall_s: float) -> HttpSource | FsspecSource:
