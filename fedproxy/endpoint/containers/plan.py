@@ -77,6 +77,8 @@ def plan_for(config: Containers, python: Interpreter, writable: Iterable[Path], 
     environment = {name: value for name, value in environ.items() if name not in WITHHELD}
     environment["FEDPROXY_HOME"] = str(home().absolute())
     environment.setdefault("USER", str(os.getuid()))  # ch-run wants one
+    if "TMPDIR" not in config.env:
+        environment.pop("TMPDIR", None)  # a folder of this machine; ch-run would make it the image's /tmp, and hide what we mount there
     if not own:
         environment["PYTHONPATH"] = os.pathsep.join(python.path)
     passed = tuple(name for name in sorted(environment) if name.startswith(_PASSED) or name in _PASSED_NAMES or name in config.env)
