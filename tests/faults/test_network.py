@@ -118,8 +118,8 @@ def test_a_slow_and_lossy_network_breaks_no_promise(between: Between, weather: W
     assert between.agent.passed > 20_000
     assert between.client.passed > 20_000
     assert between.agent.stalls or not weather.stall_share
-    assert between.agent.held_s > 1.0, "the agent's line was as good as any"
-    assert between.client.held_s > 1.0, "the client's line was as good as any"
+    assert between.agent.held_s > 0.3, "the agent's line was as good as any"
+    assert between.client.held_s > 0.3, "the client's line was as good as any"
     between.agent.weather = between.client.weather = Weather()
     witness.prove(Promise(lost_at_most=0))
 
