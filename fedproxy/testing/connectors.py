@@ -47,7 +47,7 @@ def same(buffer: Buffer | None, data: bytes) -> bool:
     return buffer is not None and bytes(memoryview(buffer).cast("B") if len(buffer) else b"") == data
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
     """Whether ``condition`` comes true in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():

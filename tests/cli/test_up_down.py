@@ -22,15 +22,6 @@ def up(cli):
     return done
 
 
-@pytest.fixture
-def client_env(home, clean_env, monkeypatch):
-    """This process is a client of the service in ``home``."""
-    for name in [name for name in os.environ if name.startswith("FEDPROXY_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("FEDPROXY_HOME", str(home))
-    monkeypatch.setenv("FEDPROXY_SITE", clean_env["FEDPROXY_SITE"])
-
-
 def test_up_is_ready_when_it_returns_and_twice_is_fine(cli, up):
     first = status(cli)
     assert first["service"]["ready"]
@@ -51,7 +42,7 @@ def test_down_leaves_no_process_and_twice_is_fine(cli, up, home, alive_below, wa
     assert json.loads(cli("down", "--json").stdout) == {"service": False, "endpoints": []}
 
 
-def test_a_task_runs_on_what_up_started(cli, up, client_env):
+def test_a_task_runs_on_what_up_started(cli, up, as_user):
     import fedproxy
 
     with fedproxy.Executor(endpoint_id="local") as executor:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,6 +12,7 @@ from fedproxy.store.connectors import file as files
 from fedproxy.store.connectors import kept_files, shm
 from fedproxy.store.connectors.file import FileConnector
 from fedproxy.store.connectors.shm import ShmConnector
+from fedproxy.testing.connectors import eventually
 
 AnyConnector = ShmConnector | FileConnector
 Pair = tuple[AnyConnector, AnyConnector]
@@ -31,15 +31,6 @@ def pair(request: pytest.FixtureRequest, urls: dict[str, str]) -> Iterator[Pair]
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        threading.Event().wait(0.02)
-    return True
 
 
 def part(reader: AnyConnector, key: str) -> bytes | None:

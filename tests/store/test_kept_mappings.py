@@ -6,13 +6,14 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from fedproxy.store import Store
 from fedproxy.store.connectors import shm_mappings
+from fedproxy.testing.connectors import eventually
 
 LARGE = 200_000  # float64 values: far above what is worth keeping
 
@@ -36,15 +37,6 @@ def mapped(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(shm_mappings.Mapping, "__init__", count)
     return sizes
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        threading.Event().wait(0.02)
-    return True
 
 
 def can_tell_clean_pages() -> bool:

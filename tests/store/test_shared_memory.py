@@ -5,8 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 from fedproxy.errors import InvalidKeyError, StoreFullError, StoreUnavailableError
 from fedproxy.store import Store
 from fedproxy.store.connectors.shm import ShmConnector, folder_of
+from fedproxy.testing.connectors import eventually
 
 PUT_100 = """
 import sys, numpy as np
@@ -26,15 +26,6 @@ lasting = store.put("lasting", ttl=600)
 print(refs[7].key, lasting.key, flush=True)
 sys.stdin.read()
 """
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        threading.Event().wait(0.02)
-    return True
 
 
 @pytest.fixture

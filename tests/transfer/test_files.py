@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,30 +20,18 @@ from fedproxy.transfer.file_stager import own_stager
 from fedproxy.transfer.remote_file import SCHEME, FileSpec, refuse_links
 from tests.programs import wait_for
 from tests.transfer.sites import Sites, at_site
+from tests.transfer.web import Ranged, web_server
 
 pytestmark = pytest.mark.slow
 
 
-class Files(SimpleHTTPRequestHandler):
+class Files(Ranged):
     """Ranges and PUT, as a web server with WebDAV has them. Counts what is read."""
 
-    protocol_version = "HTTP/1.1"
     reads: Counter[str] = Counter()
 
-    def do_GET(self) -> None:
-        try:
-            data = Path(self.translate_path(self.path)).read_bytes()
-        except OSError:
-            self.send_error(404)
-            return
-        first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
-        part = data[first:last + 1]
-        self.reads[self.path] += len(part) > 1
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(part)))
-        self.end_headers()
-        self.wfile.write(part)
+    def was_read(self, nbytes: int) -> None:
+        self.reads[self.path] += nbytes > 1
 
     def do_PUT(self) -> None:
         Path(self.translate_path(self.path)).write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
@@ -54,20 +39,12 @@ class Files(SimpleHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, *_args: object) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     folder = tmp_path_factory.mktemp("web")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield folder, f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with web_server(folder, handler=Files) as url:
+        yield folder, url
 
 
 @pytest.fixture(scope="module")
